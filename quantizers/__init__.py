@@ -1,0 +1,20 @@
+"""A zoo of image-tokenizer quantizers behind one contract. Depends on torch alone.
+
+`build("gsq", groups=2, group_channels=8, codebook_size=32)` makes one, `available()` names all,
+and `@register("name")` on a subclass of `Quantizer` adds another.
+"""
+
+from quantizers import fsq, gsq, lfq, none, vq  # noqa: F401 - importing a file registers its method
+from quantizers.base import NonFiniteLatentError, Quantizer, QuantizerOutput
+from quantizers.registry import available, build, load_entry_points, lookup, register
+
+__all__ = [
+    "NonFiniteLatentError",
+    "Quantizer",
+    "QuantizerOutput",
+    "available",
+    "build",
+    "load_entry_points",
+    "lookup",
+    "register",
+]

@@ -1,0 +1,107 @@
+"""The contract of every quantizer: a continuous latent goes in, a discrete one comes out."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class NonFiniteLatentError(ValueError):
+    """A latent holds NaN or infinity, so no code is nearest to it."""
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """What one call to a quantizer produces.
+
+    Attributes:
+        quantized: what the decoder sees; same shape and dtype as the input. Its value is exactly
+            `dequantize(indices)`; its gradient is the method's estimator.
+        indices: one integer per codebook and position, in [0, codebook_sizes[k]).
+        losses: scalars to add to the training loss, already weighted; their sum is the
+            method's whole contribution. Empty for methods without an auxiliary loss.
+    """
+
+    quantized: Float[Tensor, "b c *spatial"]
+    indices: Int[Tensor, "b k *spatial"]
+    losses: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+class Quantizer(nn.Module, ABC):
+    """Maps a continuous latent to a discrete one, and back.
+
+    A subclass is final: compose quantizers, never inherit from one. A quantizer knows nothing of
+    images, optimizers, metrics or configuration files. The channel is axis 1; any number of
+    spatial axes may follow.
+
+    Class attributes:
+        control: why a method is no competitor but a bound for the others (an upper bound without
+            quantization, a lower bound of random codes); None for every real method.
+        breaks: laws of the contract that the method breaks on purpose, each with its reason; the
+            contract tests skip those with that reason.
+    """
+
+    control: ClassVar[str | None] = None
+    breaks: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, latent_channels: int, codebook_sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        if latent_channels < 1:
+            raise ValueError(f"latent_channels must be at least 1, got {latent_channels}")
+        self.latent_channels = latent_channels
+        self.codebook_sizes = codebook_sizes
+
+    def forward(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        """Checks the input and pins the precision, once for every method.
+
+        Raises:
+            ValueError: `z` has another number of channels than `latent_channels`.
+            NonFiniteLatentError: `z` holds NaN or infinity, or overflows in float32.
+        """
+        if z.ndim < 2 or z.shape[1] != self.latent_channels:
+            raise ValueError(
+                f"{type(self).__name__} expects {self.latent_channels} latent channels on axis 1, "
+                f"got an input of shape {tuple(z.shape)}"
+            )
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 cannot count past 256
+            latent = z.float()
+            _refuse_non_finite(latent)  # after the cast: a float64 may overflow in it
+            output = self.quantize(latent)
+        return replace(output, quantized=output.quantized.to(z.dtype))
+
+    @abstractmethod
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        """Quantizes a float32 latent. In eval mode: no randomness, no change of state."""
+
+    @abstractmethod
+    def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        """Looks codes up: `dequantize(q(z).indices)` is bit-equal to `q(z).quantized`."""
+
+    def update(self) -> None:
+        """Moves state that no gradient trains; the trainer calls it after the optimizer step."""
+
+    @property
+    def bits_per_position(self) -> float:
+        """Rate of a fixed-length code: log2 of the number of distinct codes at one position."""
+        return sum(math.log2(size) for size in self.codebook_sizes)
+
+
+def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
+    """Raises for NaN and infinity; one pass over `z`, since both survive min and max."""
+    if z.numel() == 0:
+        return
+    low, high = torch.aminmax(z.detach())
+    finite = torch.isfinite(low) & torch.isfinite(high)
+    if torch.compiler.is_compiling():
+        torch._assert_async(finite, "the latent holds NaN or infinity")
+    elif not finite:
+        bad = z.numel() - int(torch.isfinite(z).sum())
+        raise NonFiniteLatentError(
+            f"the latent of shape {tuple(z.shape)} holds NaN or infinity in {bad} of {z.numel()} "
+            "elements; look for a diverging loss or an unscaled input upstream"
+        )

@@ -1,0 +1,128 @@
+"""Grouped Spherical Quantization (GSQ): look up groups of channels on the unit sphere.
+
+Wang, Zhang, et al., "Scaling Image Tokenizers with Grouped Spherical Quantization", 2024,
+https://arxiv.org/abs/2412.02632, equations 3 to 5 and appendix C.
+
+Deviations: the released code looks up on the sphere but emits the raw row of the codebook, and
+breaks exact ties at random. Here the emitted code is the one that was looked up (`emit="unit"`;
+`"raw"` gives the released behaviour), and a tie goes to the lowest index. Codebooks get no weight
+decay.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import straight_through
+from quantizers.losses import check_weight, codebook_losses
+from quantizers.nearest import nearest
+from quantizers.registry import register
+
+
+@register("gsq")
+class GSQ(Quantizer):
+    """Each of G groups of d channels becomes a code of its own; G log2 V bits per position.
+
+    Args:
+        groups: number of groups, G in the paper; the latent has G * d channels.
+        group_channels: channels of one group, d in the paper.
+        codebook_size: codes of one codebook, V in the paper.
+        shared: one codebook for all groups, as in the paper, or one for each.
+        spherical: normalise latents and codes to unit length before the look-up; by default
+            unless d is 1 or 2, where the paper leaves it out.
+        emit: `unit` emits normalised codes, `raw` the rows of the codebook; the same unless
+            `spherical`.
+        init: codes start uniform on the sphere (`sphere`) or uniform in [-1/V, 1/V] (`uniform`;
+            [-1, 1] when d is 1). By default on the sphere, except where d is 1 and codes keep
+            their length: there the sphere has two points only.
+        commitment_weight: beta in the paper.
+    """
+
+    codebook: Float[Tensor, "codebooks v d"]
+
+    def __init__(
+        self,
+        *,
+        groups: int,
+        group_channels: int,
+        codebook_size: int,
+        shared: bool = True,
+        spherical: bool | None = None,
+        emit: Literal["unit", "raw"] = "unit",
+        init: Literal["sphere", "uniform"] | None = None,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if groups < 1 or group_channels < 1 or codebook_size < 2:
+            raise ValueError(
+                "GSQ needs groups >= 1, group_channels >= 1 and codebook_size >= 2, got "
+                f"{groups}, {group_channels} and {codebook_size}"
+            )
+        if emit not in ("unit", "raw") or init not in ("sphere", "uniform", None):
+            raise ValueError(
+                f"GSQ expects emit 'unit' or 'raw' and init 'sphere', 'uniform' or None, "
+                f"got {emit!r} and {init!r}"
+            )
+        check_weight("commitment_weight", commitment_weight)
+        super().__init__(
+            latent_channels=groups * group_channels, codebook_sizes=(codebook_size,) * groups
+        )
+        self.groups = groups
+        self.spherical = group_channels > 2 if spherical is None else spherical
+        self.emit = emit
+        self.commitment_weight = commitment_weight
+        if init is None:
+            init = "sphere" if self.spherical or group_channels > 1 else "uniform"
+        codebooks = 1 if shared else groups
+        self.codebook = nn.Parameter(_initial(init, codebooks, codebook_size, group_channels))
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1).unflatten(-1, (self.groups, -1))  # groups are contiguous channels
+        if self.spherical:
+            u = F.normalize(u, dim=-1)
+        indices = self._search(u)
+        code = self._look_up(indices)
+        return QuantizerOutput(
+            quantized=straight_through(u, code).flatten(-2).movedim(-1, 1),
+            indices=indices.movedim(-1, 1),
+            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        return self._look_up(indices.movedim(1, -1)).flatten(-2).movedim(-1, 1)
+
+    def _search(self, u: Float[Tensor, "*position k d"]) -> Int[Tensor, "*position k"]:
+        if len(self.codebook) == 1:
+            flat = nearest(u.flatten(0, -2), self.codebook[0], spherical=self.spherical)
+            return flat.view(u.shape[:-1])
+        each = [
+            nearest(u[..., group, :].flatten(0, -2), codebook, spherical=self.spherical)
+            for group, codebook in enumerate(self.codebook.unbind())
+        ]
+        return torch.stack(each, dim=-1).view(u.shape[:-1])
+
+    def _look_up(self, indices: Int[Tensor, "*position k"]) -> Float[Tensor, "*position k d"]:
+        codes = self.codebook
+        if self.spherical and self.emit == "unit":
+            codes = F.normalize(codes, dim=-1)
+        codebooks, size = codes.shape[:2]
+        if codebooks > 1:
+            indices = indices + torch.arange(codebooks, device=indices.device) * size
+        return F.embedding(indices, codes.flatten(0, 1))
+
+    def extra_repr(self) -> str:
+        codebooks, size, channels = self.codebook.shape
+        return (
+            f"groups={self.groups}, group_channels={channels}, codebook_size={size}, "
+            f"shared={codebooks == 1}, spherical={self.spherical}, emit={self.emit!r}"
+        )
+
+
+def _initial(init: str, codebooks: int, size: int, channels: int) -> Tensor:
+    if init == "sphere":
+        return F.normalize(torch.randn(codebooks, size, channels), dim=-1)
+    bound = 1.0 if channels == 1 else 1 / size
+    return torch.empty(codebooks, size, channels).uniform_(-bound, bound)

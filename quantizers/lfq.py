@@ -1,0 +1,95 @@
+"""Look-up Free Quantization (LFQ): the sign of every channel is one bit.
+
+Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (MAGVIT-v2),
+ICLR 2024, https://arxiv.org/abs/2310.05737, section 3.1; temperature and weights as in
+Open-MAGVIT2 (Luo et al. 2024, https://arxiv.org/abs/2409.04410).
+
+Deviations: both entropies are exact over all 2^K codes, by factorisation; released code
+enumerates the codes and clamps their probabilities. A zero is the bit 0. In an index the first
+channel is the most significant bit; Open-MAGVIT2 packs the other way round.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.estimators import straight_through
+from quantizers.losses import check_weight
+from quantizers.registry import register
+
+
+@register("lfq")
+class LFQ(Quantizer):
+    """Codes are the 2^K vertices of the cube {-1, 1}^K; nothing is learned.
+
+    Args:
+        latent_channels: bits, K = log2 of the codebook size.
+        entropy_weight: weight of both entropy terms (0.1 in Open-MAGVIT2). The first lowers the
+            entropy of a token's soft code (certainty), the second raises the entropy of the mean
+            over the batch (diversity).
+        diversity_weight: weight of the second relative to the first, gamma.
+        temperature: tau of the soft code, p(code | z) proportional to exp(2 <z, code> / tau).
+        commitment_weight: beta, on the mean over all elements of (z - sg(code))^2.
+    """
+
+    strides: Int[Tensor, " c"]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int,
+        entropy_weight: float = 0.1,
+        diversity_weight: float = 1.0,
+        temperature: float = 0.01,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if not 1 <= latent_channels <= 62:
+            raise ValueError(f"LFQ packs 1 to 62 bits in an index, got {latent_channels}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"LFQ needs a finite temperature above 0, got {temperature}")
+        check_weight("entropy_weight", entropy_weight)
+        check_weight("diversity_weight", diversity_weight)
+        check_weight("commitment_weight", commitment_weight)
+        if entropy_weight and latent_channels > MAX_ENTROPY_BITS:
+            raise ValueError(
+                f"the batch entropy of LFQ covers all 2^K codes for at most {MAX_ENTROPY_BITS} "
+                f"latent_channels, got {latent_channels}; entropy_weight=0 leaves it out"
+            )
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(2**latent_channels,))
+        self.entropy_weight = entropy_weight
+        self.diversity_weight = diversity_weight
+        self.temperature = temperature
+        self.commitment_weight = commitment_weight
+        strides = [2**bit for bit in reversed(range(latent_channels))]
+        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1)
+        bits = u > 0
+        code = bits.to(u.dtype) * 2 - 1
+        return QuantizerOutput(
+            quantized=straight_through(u, code).movedim(-1, 1),
+            indices=(bits * self.strides).sum(dim=-1).unsqueeze(1),
+            losses=self._losses(u, code),
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        bits = indices.movedim(1, -1) // self.strides % 2
+        return (bits.float() * 2 - 1).movedim(-1, 1)
+
+    def _losses(
+        self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
+    ) -> dict[str, Tensor]:
+        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        if self.entropy_weight:
+            # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
+            certainty, diversity = bit_entropies(u.flatten(0, -2) * (4 / self.temperature))
+            losses["token_entropy"] = self.entropy_weight * certainty
+            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+        return losses
+
+    def extra_repr(self) -> str:
+        return f"latent_channels={self.latent_channels}"
