@@ -1,0 +1,23 @@
+"""The fixed frame around a quantizer: autoencoder, discriminators, losses."""
+
+from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck, BottleneckOutput
+from models.decoder import Decoder
+from models.discriminators import PatchGAN, build_discriminator
+from models.encoder import Encoder
+from models.gan_losses import discriminator_loss, generator_loss
+from models.perceptual import PerceptualDistance, build_perceptual
+
+__all__ = [
+    "AutoEncoder",
+    "AutoEncoderOutput",
+    "Bottleneck",
+    "BottleneckOutput",
+    "Decoder",
+    "Encoder",
+    "PatchGAN",
+    "PerceptualDistance",
+    "build_discriminator",
+    "build_perceptual",
+    "discriminator_loss",
+    "generator_loss",
+]

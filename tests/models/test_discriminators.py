@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from models import PatchGAN, build_discriminator
+
+
+def test_the_paper_patchgan_has_the_layers_of_pix2pix():
+    with torch.device("meta"):
+        discriminator = PatchGAN()
+    convs = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
+    shapes = [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs]
+    assert shapes == [(3, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1), (512, 1, 1)]
+    assert {conv.kernel_size for conv in convs} == {(4, 4)}
+    assert [conv.bias is not None for conv in convs] == [True, False, False, False, True]
+    norms = [m.num_features for m in discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms == [128, 256, 512]
+    slopes = [m.negative_slope for m in discriminator.modules() if isinstance(m, nn.LeakyReLU)]
+    assert slopes == [0.2] * 4
+
+
+def test_a_logit_of_the_paper_patchgan_sees_70_pixels():
+    discriminator = PatchGAN(channels=4).eval()
+    for conv in (m for m in discriminator.modules() if isinstance(m, nn.Conv2d)):
+        nn.init.ones_(conv.weight)
+    images = torch.ones(1, 3, 128, 128, requires_grad=True)
+    logits = discriminator(images)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    seen = images.grad[0].abs().sum(dim=0) > 0
+    assert (seen.any(dim=0).sum().item(), seen.any(dim=1).sum().item()) == (70, 70)
+
+
+def test_the_last_layer_starts_ten_times_smaller():
+    discriminator = PatchGAN(channels=32)
+    fan_in = 256 * 16
+    assert discriminator.head.weight.std().item() == pytest.approx(
+        0.1 / math.sqrt(fan_in), rel=0.05
+    )
+    inner = discriminator.layers[2].weight
+    assert inner.std().item() == pytest.approx(1 / math.sqrt(32 * 16), rel=0.05)
+
+
+def test_channels_grow_at_most_eightfold():
+    with torch.device("meta"):
+        discriminator = PatchGAN(channels=4, layers=5)
+    convs = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
+    assert [conv.out_channels for conv in convs] == [4, 8, 16, 32, 32, 32, 1]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_smallest_images_give_one_logit_and_smaller_ones_are_refused(layers):
+    discriminator = PatchGAN(channels=4, layers=layers).eval()
+    side = discriminator.min_side
+    assert discriminator(torch.zeros(1, 3, side, side)).shape == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=f"at least {side}x{side} pixels, got {side}x{side - 1}"):
+        discriminator(torch.zeros(1, 3, side, side - 1))
+
+
+@pytest.mark.parametrize("bad", [{"channels": 0}, {"layers": 0}])
+def test_bad_hyperparameters_are_refused_at_construction(bad):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        PatchGAN(**bad)
+
+
+def test_names_build_discriminators():
+    assert build_discriminator("none") is None
+    patchgan = build_discriminator("patchgan", channels=4, layers=2)
+    assert isinstance(patchgan, PatchGAN)
+    assert patchgan.min_side == 12
+
+
+def test_an_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="known: none, patchgan; did you mean 'patchgan'"):
+        build_discriminator("patchgna")
+
+
+@pytest.mark.parametrize("name", ["none", "patchgan"])
+def test_an_option_that_means_nothing_is_refused(name):
+    with pytest.raises(TypeError, match="depth"):
+        build_discriminator(name, depth=3)
