@@ -1,0 +1,133 @@
+"""What the harness knows of a data set: two finite, deterministic image sets and an identity."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+DATA_FOLDER_VARIABLE = "QUANTIZER_ZOO_DATA"
+
+
+class DataError(ValueError):
+    """A data set cannot be used as asked; the message says what to do."""
+
+
+class ImageError(DataError):
+    """One file is refused. Pickles, so that a worker can hand it over as a value."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path = str(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Path and reason."""
+        return f"{self.path}: {self.reason}"
+
+
+@runtime_checkable
+class ImageSet(Protocol):
+    """A finite set of square colour images, a pure function of index and seed."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
+        """Returns one image.
+
+        Args:
+            index: in [0, len).
+            seed: drives crop and flip for training; None is the fixed view of the test.
+
+        Raises:
+            ImageError: the file behind the index cannot be used.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A data set, split.
+
+    Attributes:
+        name: as given to `load_data`.
+        train: images to learn from; shares no pixel with `test`.
+        test: images to judge by.
+        fingerprint: SHA-256 (hex) of content, split rule and image size.
+        description: one line for the footnote of a table.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    fingerprint: str
+    description: str
+
+
+def test_images(images: ImageSet) -> UInt8[Tensor, "n 3 s s"]:
+    """All images of a set in order, each in its fixed view."""
+    first = images.image(0, None)
+    batch = torch.empty((len(images), *first.shape), dtype=torch.uint8)
+    batch[0] = first
+    for index in range(1, len(images)):
+        batch[index] = images.image(index, None)
+    return batch
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # the name is not a test of pytest
+
+
+def to_tensor(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
+    """An RGB image of Pillow as a tensor with memory of its own."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def fingerprint(**identity: Any) -> str:
+    """SHA-256 (hex) of everything that decides which pixels are seen; values must be JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def find_root(name: str, root: str | None) -> Path:
+    """The folder of a data set: the one given, or `name` inside the folder of QUANTIZER_ZOO_DATA.
+
+    Raises:
+        DataError: no folder was named, or it does not exist.
+    """
+    shared = os.environ.get(DATA_FOLDER_VARIABLE)
+    if root is None and not shared:
+        raise DataError(
+            f"data set {name!r} needs its folder: give data.root=FOLDER, or set "
+            f"{DATA_FOLDER_VARIABLE} to a folder that holds {name}/"
+        )
+    folder = Path(root).expanduser() if root is not None else Path(str(shared)) / name
+    return existing_folder(name, folder)
+
+
+def existing_folder(name: str, folder: Path) -> Path:
+    """Passes a folder on if it exists.
+
+    Raises:
+        DataError: it does not.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise DataError(f"data set {name!r} expects the folder {folder.absolute()}: found {found}")
+    return folder
+
+
+def refuse_root(name: str, root: str | None) -> None:
+    """Raises DataError if a folder is given for a data set that reads none."""
+    if root is not None:
+        raise DataError(
+            f"data set {name!r} reads no folder, got data.root={root!r}; "
+            "leave data.root out, or use data.name=folder"
+        )

@@ -1,0 +1,209 @@
+"""Eight colour photographs out of scikit-image's wheel: real images without any download.
+
+Five are everyday scenes; one each was taken by a telescope, a microscope and a fundus camera.
+
+Each photograph is cut, at native resolution and before anything else, into a vertical strip for the
+test and the columns left and right of it for training. A view is cropped from one of these pieces
+and only then resized, so no kernel reaches over an edge and no pixel is on both sides.
+
+Left out of the wheel's files: grey pictures, drawings, logos, and the right half of the stereo pair
+(it shows the left half's test strip).
+
+At native scale a crop of 32 px is mostly texture, so views are also taken from windows up to four
+times as wide and shrunk (antialiased bicubic).
+
+Training: index = photograph; the seed draws piece, scale (log-uniform), position and flip.
+Test: windows at scales 1, 2 and 4 on a lattice of 32 source pixels, nearly constant ones (empty
+sky) dropped. No photograph gives more than the median photograph has: larger ones are thinned
+evenly. Windows overlap in part: images from one photograph are not independent, and there are only
+eight.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median_low
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from bench.data.base import DataError, ImageData, fingerprint, refuse_root, to_tensor
+from bench.data.decode import read_image
+
+# File and test strip [first column, end column): the strip shows what the rest shows.
+PHOTOGRAPHS = {
+    "astronaut.png": (290, 450),
+    "chelsea.png": (190, 334),
+    "coffee.png": (300, 480),
+    "hubble_deep_field.jpg": (400, 656),
+    "ihc.png": (180, 340),
+    "motorcycle_left.png": (330, 530),
+    "retina.jpg": (250, 602),
+    "rocket.jpg": (230, 420),
+}
+SCALES = (1, 2, 4)  # source pixels per pixel of a view
+LATTICE = 32  # source pixels between neighbouring test windows
+FLAT = 6.0  # standard deviation of the grey levels (0 .. 255) below which a test crop is dropped
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a piece of a photograph, in pixels of the piece."""
+
+    piece: Image.Image
+    left: int
+    top: int
+    side: int
+
+    def view(self, size: int) -> Image.Image:
+        """Crops first and resizes then: pixels outside the window have no influence."""
+        box = (self.left, self.top, self.left + self.side, self.top + self.side)
+        crop = self.piece.crop(box)
+        if self.side == size:
+            return crop
+        return crop.resize((size, size), Image.Resampling.BICUBIC)
+
+
+class TestCrops:
+    """The fixed test windows as an `ImageSet`; there is nothing for a seed to draw."""
+
+    __test__ = False  # the name is not a test of pytest
+
+    def __init__(self, windows: list[Window], *, size: int) -> None:
+        self.windows = windows
+        self.size = size
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.windows)
+
+    def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
+        """See `ImageSet.image`."""
+        return to_tensor(self.windows[index].view(self.size))
+
+
+class TrainingCrops:
+    """Random windows as an `ImageSet`, one index a photograph; without a seed, those of seed 0."""
+
+    def __init__(self, photographs: list[list[Image.Image]], *, size: int) -> None:
+        self.photographs = photographs
+        self.size = size
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.photographs)
+
+    def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
+        """See `ImageSet.image`."""
+        uniform = random.Random(seed or 0).random  # the one draw that is stable across Pythons
+        piece = _pick(self.photographs[index], uniform())
+        widest = min(*piece.size, SCALES[-1] * self.size)
+        side = round(self.size * (widest / self.size) ** uniform())
+        left = int(uniform() * (piece.width - side + 1))
+        top = int(uniform() * (piece.height - side + 1))
+        view = to_tensor(Window(piece, left, top, side).view(self.size))
+        return view.flip(-1) if uniform() < 0.5 else view
+
+
+def load(image_size: int, root: str | None) -> ImageData:
+    """Opens the photographs; those whose pieces are smaller than the image size are left out.
+
+    Args:
+        image_size: side of the images, in pixels.
+        root: must be None: the files lie in the package scikit-image.
+
+    Raises:
+        DataError: a file is missing, or no photograph is large enough.
+    """
+    refuse_root("photos", root)
+    training, candidates, digests = [], [], {}
+    for file, strip in PHOTOGRAPHS.items():
+        photograph = read_photograph(file)
+        test_piece, training_pieces = _cut(photograph, strip)
+        large = [piece for piece in training_pieces if min(piece.size) >= image_size]
+        windows = [w for w in _lattice(test_piece, image_size) if not _is_flat(w.view(image_size))]
+        if large and windows:
+            training.append(large)
+            candidates.append(windows)
+            digests[file] = hashlib.sha256(photograph.tobytes()).hexdigest()
+    if not training:
+        raise DataError(
+            f"photos has no photograph whose test strip holds {image_size} px: the widest has "
+            f"{max(end - start for start, end in PHOTOGRAPHS.values())} px; use a smaller "
+            "image_size or another data set"
+        )
+    windows = _balanced(candidates)
+    boxes = [(window.left, window.top, window.side) for window in windows]
+    return ImageData(
+        name="photos",
+        train=TrainingCrops(training, size=image_size),
+        test=TestCrops(windows, size=image_size),
+        fingerprint=fingerprint(
+            data="photos", image_size=image_size, strips=PHOTOGRAPHS, pixels=digests, test=boxes
+        ),
+        description=(
+            f"{len(training)} photographs of scikit-image {version('scikit-image')} cut in "
+            f"disjoint pieces: random training crops, {len(windows)} fixed test crops of "
+            f"{image_size} px at scales 1, 1/2 and 1/4 as far as they fit"
+        ),
+    )
+
+
+def read_photograph(file: str) -> Image.Image:
+    """Reads one photograph by path from the installed package, which is not imported.
+
+    Raises:
+        DataError: scikit-image is not installed or has another set of files.
+    """
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise DataError("photos lie in the package scikit-image; install it: uv sync")
+    return read_image(Path(spec.origin).parent / "data" / file, smallest_side=1)
+
+
+def _cut(
+    photograph: Image.Image, strip: tuple[int, int]
+) -> tuple[Image.Image, tuple[Image.Image, Image.Image]]:
+    """The test strip, and what is left and right of it: three images with pixels of their own."""
+    (start, end), (width, height) = strip, photograph.size
+    left = photograph.crop((0, 0, start, height))
+    right = photograph.crop((end, 0, width, height))
+    return photograph.crop((start, 0, end, height)), (left, right)
+
+
+def _pick(pieces: list[Image.Image], share: float) -> Image.Image:
+    """The piece that holds this share of the total width; all are equally high."""
+    column = share * sum(piece.width for piece in pieces)
+    for piece in pieces:
+        column -= piece.width
+        if column < 0:
+            return piece
+    return pieces[-1]
+
+
+def _balanced(candidates: list[list[Window]]) -> list[Window]:
+    """Thins the windows of each photograph evenly to the median number over photographs."""
+    most = median_low([len(windows) for windows in candidates])
+    chosen = []
+    for windows in candidates:
+        count = min(most, len(windows))
+        chosen += [windows[place * len(windows) // count] for place in range(count)]
+    return chosen
+
+
+def _lattice(piece: Image.Image, size: int) -> Iterator[Window]:
+    for scale in SCALES:
+        side = scale * size
+        for top in range(0, piece.height - side + 1, LATTICE):
+            for left in range(0, piece.width - side + 1, LATTICE):
+                yield Window(piece, left, top, side)
+
+
+def _is_flat(view: Image.Image) -> bool:
+    return float(np.asarray(view.convert("L")).std()) < FLAT

@@ -1,0 +1,33 @@
+import pytest
+
+from bench.data import DataError, load_data
+
+
+@pytest.mark.parametrize("name", ["folder", "imagenet", "cifar10"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    with pytest.raises(DataError, match=f"expects the folder {tmp_path / 'absent'}: found nothing"):
+        load_data(name, image_size=32, root=str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("name", ["folder", "imagenet", "cifar10"])
+def test_without_a_folder_the_error_says_what_to_type(monkeypatch, name):
+    monkeypatch.delenv("QUANTIZER_ZOO_DATA", raising=False)
+    with pytest.raises(DataError, match=r"data\.root=FOLDER"):
+        load_data(name, image_size=32)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar10"])
+def test_the_environment_names_the_folder_of_all_data_sets(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("QUANTIZER_ZOO_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=f"expects the folder {tmp_path / name}"):
+        load_data(name, image_size=32)
+
+
+def test_an_unknown_data_set_lists_the_known_and_the_nearest():
+    with pytest.raises(DataError, match=r"known: cifar10, deadleaves, .*did you mean 'photos'"):
+        load_data("fotos", image_size=32)
+
+
+def test_a_size_of_zero_is_refused():
+    with pytest.raises(DataError, match="positive number of pixels, got 0"):
+        load_data("photos", image_size=0)
