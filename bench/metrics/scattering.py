@@ -1,0 +1,208 @@
+"""The embedded feature extractor: a fixed scattering-like network, for use without any weights.
+
+Bruna and Mallat, "Invariant Scattering Convolution Networks", IEEE TPAMI 35(8), 2013,
+https://arxiv.org/abs/1203.1513, section 2: Morlet wavelets, complex modulus, local average. Nothing
+is learned and nothing is random. An image becomes 168 numbers:
+
+- opponent colours Y, Cb, Cr (ITU-R BT.601, full range), in levels of 255;
+- 3 scales x 4 orientations of Morlet wavelets, the modulus, its mean in each cell of a 2 x 2 grid;
+- mean and standard deviation of the remaining low-pass image in each cell of the same grid.
+
+Moduli and deviations are amplitudes in levels and pass log(1 + amplitude / 4). The logarithm keeps
+the few strongest textures from ruling the distance; the 4 keeps the faintest noise from doing so.
+
+Deviations from the paper: first order only; the scales are levels of a binomial image pyramid (Burt
+and Adelson 1983) under one small filter bank, in place of one large bank; a logarithm (as in Anden
+and Mallat, "Deep Scattering Spectrum", 2014); colour.
+
+This is a proxy: it sees contrast, texture and colour, not objects. Never call its distance FID.
+The name ends in a hash of the filter bank and of every constant below; when one of them changes,
+so does the name.
+"""
+
+import hashlib
+import json
+import math
+from functools import cache
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+VERSION: Final = 1
+SMALLEST_SIDE: Final = 32  # pixels: the coarsest level then has 8, enough to reflect 3 of them
+
+_YCBCR: Final = (
+    (0.299, 0.587, 0.114),
+    (-0.168736, -0.331264, 0.5),
+    (0.5, -0.418688, -0.081312),
+)
+_SCALES: Final = 3
+_ORIENTATIONS: Final = 4
+_RADIUS: Final = 3  # pixels, 3.75 standard deviations of the envelope
+_ENVELOPE: Final = 0.8  # standard deviation along the wave, in pixels
+_SLANT: Final = 0.5  # the envelope is 1 / _SLANT times longer across the wave
+_FREQUENCY: Final = 0.75 * math.pi  # radians per pixel
+_BINOMIAL: Final = (1, 4, 6, 4, 1)
+_GRID: Final = 2
+_MEAN_UNIT: Final = 16.0  # levels that move a mean feature by 1
+_AMPLITUDE_UNIT: Final = 4.0  # levels, where the logarithm begins to compress
+
+DIMENSION: Final = 3 * _GRID**2 * (_SCALES * _ORIENTATIONS + 2)
+
+
+class Scattering(nn.Module):
+    """Maps uint8 images to 168 features each, float64.
+
+    Each image is treated alone, so features do not depend on the batch beyond rounding.
+    """
+
+    colours: Float[Tensor, "3 3"]
+    wavelets: Float[Tensor, "f 1 s s"]
+    low_pass: Float[Tensor, "1 1 5 5"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        binomial = torch.tensor(_BINOMIAL, dtype=torch.float32) / sum(_BINOMIAL)
+        bank = morlet_bank()
+        filters = torch.cat([bank.real, bank.imag]).float()
+        smoothing = torch.outer(binomial, binomial)
+        self.register_buffer("colours", torch.tensor(_YCBCR), persistent=False)
+        self.register_buffer("wavelets", filters[:, None], persistent=False)
+        self.register_buffer("low_pass", smoothing[None, None], persistent=False)
+
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Features in the order wavelets (finest scale first), means, standard deviations.
+
+        Raises:
+            ValueError: a side is shorter than 32 pixels.
+        """
+        if min(images.shape[-2:]) < SMALLEST_SIDE:
+            raise ValueError(
+                f"the scattering extractor needs images of at least {SMALLEST_SIDE} x "
+                f"{SMALLEST_SIDE} pixels, got {images.shape[-2]} x {images.shape[-1]}"
+            )
+        centred = images.float() - 128  # keeps float32 rounding small
+        # Not a matrix product, which would obey the caller's float32_matmul_precision.
+        colours = (self.colours[:, :, None, None] * centred[:, None]).sum(dim=2)
+        level = colours.flatten(0, 1).unsqueeze(1)  # each colour is an image of its own
+        features = [self._amplitudes(level)]
+        for _ in range(_SCALES - 1):
+            level = F.conv2d(_reflect(level, len(_BINOMIAL) // 2), self.low_pass, stride=2)
+            features.append(self._amplitudes(level))
+        features += _mean_and_deviation(level)
+        return torch.cat([f.reshape(images.shape[0], -1).double() for f in features], dim=1)
+
+    def _amplitudes(self, level: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n o g g"]:
+        """Log of the mean modulus of each wavelet, n images of one colour, o orientations."""
+        response = F.conv2d(_reflect(level, _RADIUS), self.wavelets)
+        real, imaginary = response.chunk(2, dim=1)
+        return _compress(F.adaptive_avg_pool2d(torch.hypot(real, imaginary), _GRID))
+
+
+@cache
+def morlet_bank() -> Tensor:
+    """Four complex Morlet wavelets of 7 x 7 pixels, complex128, shape (4, 7, 7).
+
+    Each sums to zero and has gain 2 at its own frequency, so that its modulus on a sine wave, half
+    of which lies at the negative frequency, is about the amplitude of the wave. Rounded to 1e-6, so
+    that every machine has the same bank.
+    """
+    axis = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    wavelets = []
+    for orientation in range(_ORIENTATIONS):
+        angle = math.pi * orientation / _ORIENTATIONS
+        along = x * math.cos(angle) + y * math.sin(angle)
+        across = y * math.cos(angle) - x * math.sin(angle)
+        envelope = torch.exp(-(along.square() + (_SLANT * across).square()) / (2 * _ENVELOPE**2))
+        wave = torch.polar(envelope, _FREQUENCY * along)
+        wavelet = wave - envelope * (wave.sum() / envelope.sum())
+        phasor = torch.polar(torch.ones_like(along), -_FREQUENCY * along)
+        wavelets.append(2 * wavelet / (wavelet * phasor).sum().abs())
+    bank = torch.view_as_real(torch.stack(wavelets))
+    return torch.view_as_complex(bank.mul(1e6).round().div(1e6))
+
+
+@cache
+def scattering_identity() -> str:
+    """Name of the extractor with version and hash, such as `scattering-v1-` and 8 hex digits."""
+    micro = torch.view_as_real(morlet_bank()).mul(1e6).round().long()
+    specification = {
+        "bank": micro.flatten().tolist(),
+        "colours": _YCBCR,
+        "scales": _SCALES,
+        "pyramid": _BINOMIAL,
+        "padding": "reflect",
+        "grid": _GRID,
+        "units": (_MEAN_UNIT, _AMPLITUDE_UNIT),
+        "features": "log1p mean modulus, mean, log1p standard deviation",
+    }
+    digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()
+    return f"scattering-v{VERSION}-{digest[:8]}"
+
+
+def register_scattering() -> str:
+    """Makes the extractor known to torch-fidelity and returns its registered name.
+
+    May be called any number of times. Registration is global to the process.
+    """
+    from torch_fidelity import register_feature_extractor
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    name = scattering_identity()
+    if name not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(name, _torch_fidelity_class())
+    return name
+
+
+def _torch_fidelity_class() -> type:
+    """Builds the adapter class here, since its base class takes seconds to import."""
+    from torch_fidelity import FeatureExtractorBase
+
+    class ScatteringExtractor(FeatureExtractorBase):
+        """One feature, `scattering`, under torch-fidelity's contract for extractors."""
+
+        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
+            # torch-fidelity hands every extractor all options of the call; none concerns this one.
+            super().__init__(name, features_list)
+            self.scattering = Scattering()
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("scattering",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "scattering"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        @staticmethod
+        def get_dummy_input_for_compile() -> Tensor:
+            return torch.zeros(1, 3, SMALLEST_SIDE, SMALLEST_SIDE, dtype=torch.uint8)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return (self.scattering(images),)
+
+    return ScatteringExtractor
+
+
+def _reflect(level: Float[Tensor, "n 1 h w"], pixels: int) -> Float[Tensor, "n 1 H W"]:
+    return F.pad(level, (pixels,) * 4, mode="reflect")
+
+
+def _compress(amplitude: Float[Tensor, "n o g g"]) -> Float[Tensor, "n o g g"]:
+    return torch.log1p(amplitude / _AMPLITUDE_UNIT)
+
+
+def _mean_and_deviation(level: Float[Tensor, "n 1 h w"]) -> list[Float[Tensor, "n 1 g g"]]:
+    """Mean and log standard deviation in each cell; in float64, since the difference cancels."""
+    level = level.double()
+    mean = F.adaptive_avg_pool2d(level, _GRID)
+    variance = F.adaptive_avg_pool2d(level.square(), _GRID) - mean.square()
+    return [mean / _MEAN_UNIT, _compress(variance.clamp(min=0).sqrt())]
