@@ -23,7 +23,6 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median_low
@@ -148,7 +147,7 @@ def load(image_size: int, root: str | None) -> ImageData:
             data="photos", image_size=image_size, strips=PHOTOGRAPHS, pixels=digests, test=boxes
         ),
         description=(
-            f"{len(training)} photographs of scikit-image {version('scikit-image')} cut in "
+            f"{len(training)} photographs of scikit-image cut in "
             f"disjoint pieces: random training crops, {len(windows)} fixed test crops of "
             f"{image_size} px at scales 1, 1/2 and 1/4 as far as they fit"
         ),

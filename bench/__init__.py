@@ -1,0 +1,1 @@
+"""The judge: trains and scores quantizers under equal conditions and writes leaderboards."""

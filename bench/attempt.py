@@ -1,0 +1,150 @@
+"""One attempt at a run: train, judge, and a record of whatever happened."""
+
+import math
+import time
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from bench.build import build_modules, parameter_counts, weights_sha256
+from bench.data import test_images
+from bench.environment import device_name, environment, git_state
+from bench.evaluate import Evaluation, evaluate, reconstruct
+from bench.files import write_text
+from bench.metrics import CodebookReport
+from bench.pictures import save_comparison
+from bench.prepare import Job
+from bench.record import Record, canonical_sha256, next_attempt
+from bench.seeds import STREAMS, stream_seed
+from bench.train import DivergedError, Trainer
+from quantizers import NonFiniteLatentError
+
+_COLLAPSE = 0.01  # of the codebook's size, by perplexity
+_PLACES = ("runs", "leaderboards", "tensorboard", "retry")
+
+
+def attempt(job: Job) -> Record:
+    """Runs to the end or to a failure; both give a record."""
+    facts: dict[str, Any] = {}
+    try:
+        status, reason = _train_and_judge(job, facts)
+    except (DivergedError, NonFiniteLatentError) as error:
+        status, reason = "diverged", str(error)
+    except torch.cuda.OutOfMemoryError as error:
+        status, reason = "out_of_memory", str(error).split(". ")[0]
+    except Exception as error:
+        status, reason = "error", f"{type(error).__name__}: {str(error) or 'no message'}"
+        write_text(job.directory / "error.txt", traceback.format_exc())
+    return Record(
+        run=job.run,
+        attempt=next_attempt(job.records, job.run),
+        status=status,
+        reason=reason.splitlines()[0] if reason else "",
+        protocol=job.protocol,
+        quantizer={
+            "name": job.point.name,
+            "hyperparameters": job.point.hyperparameters,
+            "operating_point": job.point.label,
+            "control": job.point.control,
+        },
+        seed=job.config.seed,
+        seeds={stream: stream_seed(job.config.seed, stream) for stream in STREAMS},
+        environment=environment(job.device) | {"device": device_name(job.device)},
+        git=git_state(),
+        config=_without_places(asdict(job.config)),
+        command=job.command,
+        **facts,
+    )
+
+
+def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
+    """Fills `facts` as they become known, so that a failure keeps those before it."""
+    modules = build_modules(job.config, job.point)
+    autoencoder = modules.autoencoder
+    pixels_per_position = autoencoder.downsampling**2
+    facts["rate"] = {
+        "bits_per_position": job.point.bits_per_position,
+        "bits_per_pixel": job.point.bits_per_position / pixels_per_position,
+    }
+    facts["parameters"] = parameter_counts(modules)
+    facts["hashes"] = {
+        "frame_at_step_0": weights_sha256(autoencoder.encoder, autoencoder.decoder),
+        "discriminator_at_step_0": weights_sha256(modules.discriminator),
+    }
+    if job.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(job.device)
+    trainer = Trainer(
+        job.config,
+        modules,
+        job.data.train,
+        directory=job.directory,
+        device=job.device,
+        autocast=job.autocast,
+        name=job.label,
+    )
+    trainer.run()
+    facts["timing"] = {
+        "ms_per_step": trainer.window.median_ms_per_step,
+        "train_seconds": trainer.window.seconds,
+    }
+    if job.device.type == "cuda":
+        facts["memory"] = {"peak_bytes": torch.cuda.max_memory_allocated(job.device)}
+    started = time.perf_counter()
+    images = test_images(job.data.test)
+    reconstruction, codebooks = reconstruct(trainer.average.module, images, device=job.device)
+    evaluation = evaluate(
+        images,
+        reconstruction,
+        codebooks,
+        extractor=job.extractor,
+        perceptual=job.perceptual,
+        device=job.device,
+    )
+    save_comparison(job.directory / "reconstructions.png", images, reconstruction)
+    facts["timing"]["evaluate_seconds"] = time.perf_counter() - started
+    facts["hashes"] |= {
+        "batches": trainer.batches_sha256,
+        "test_images": canonical_sha256(images.sum(dim=(2, 3)).tolist()),
+    }
+    facts |= _judged(evaluation)
+    facts["rate"]["entropy_bits_per_position"] = codebooks.entropy_bits
+    return _verdict(codebooks)
+
+
+def _judged(evaluation: Evaluation) -> dict[str, Any]:
+    report = evaluation.codebooks
+    usage = {
+        "usage": report.mean_usage,
+        "usage_ceiling": report.mean_usage_ceiling,
+        "perplexity": report.perplexity,
+    }
+    return {
+        "metrics": evaluation.metrics | (usage if report.codebooks else {}),
+        "per_image": evaluation.per_image,
+        "codebooks": [
+            asdict(use)
+            | {
+                "usage": use.usage,
+                "usage_ceiling": use.usage_ceiling,
+                "perplexity": use.perplexity,
+            }
+            for use in report.codebooks
+        ],
+    }
+
+
+def _verdict(codebooks: CodebookReport) -> tuple[str, str]:
+    """A run whose codes carry less than 1 % of its codebook has collapsed."""
+    relative = codebooks.relative_perplexity
+    if relative is None or relative >= _COLLAPSE:
+        return "ok", ""
+    size = math.prod(use.codebook_size for use in codebooks.codebooks)
+    return "collapsed", f"perplexity {codebooks.perplexity:.3g} of {size} codes"
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without what names folders of this machine or moves no number."""
+    config = {key: value for key, value in config.items() if key not in _PLACES}
+    return config | {"data": config["data"] | {"root": None}}

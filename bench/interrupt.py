@@ -1,0 +1,42 @@
+"""Ctrl-C that ends a run between two steps, so that its checkpoint is whole."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and kept a checkpoint; not an `Exception`, so a sweep ends too."""
+
+
+class StopRequest:
+    """Context in which the first SIGINT or SIGTERM sets `requested`, and the second interrupts.
+
+    Outside the main thread, where Python takes no signal, it never requests anything.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        try:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                self._previous[name] = signal.signal(name, self._handle)
+        except ValueError:  # not the main thread
+            self._previous.clear()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name, handler in self._previous.items():
+            signal.signal(name, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

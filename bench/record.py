@@ -1,0 +1,162 @@
+"""One JSON file a run: everything a table shows, and everything needed to doubt it.
+
+A record is written once and never overwritten. A second attempt at the same run gets a file of its
+own and a higher number. This module needs no torch, so tables can be rebuilt anywhere.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.files import write_new_text
+
+SCHEMA = 1
+STATUSES = ("ok", "collapsed", "diverged", "out_of_memory", "error")
+
+
+class RecordError(ValueError):
+    """A file is no usable record; the message names it and says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One attempt at one run.
+
+    Attributes:
+        run: identity of the run: equal for every attempt at the same configuration and seed.
+        attempt: 1 for the first.
+        status: how it ended, one of `STATUSES`.
+        reason: why it did not end well, in one line; empty for `ok`.
+        protocol: what every row of a table must share, and its SHA-256 under `sha256`.
+        quantizer: `name`, `hyperparameters`, `operating_point`, `control`.
+        seed: the run's seed.
+        seeds: the seed of every named random stream.
+        rate: nominal and measured rate, units in the names; null where it is infinite.
+        metrics: means over the test images, units or networks in the names.
+        per_image: the values behind these means, in test order.
+        codebooks: use of each codebook.
+        parameters: trainable parameters by owner.
+        timing: milliseconds and seconds.
+        memory: peak bytes, null where they cannot be read.
+        hashes: SHA-256 of initial weights, batch order, test images.
+        environment: versions and machine.
+        git: commit, and whether files differed from it.
+        config: the resolved configuration.
+        command: what to type to run it again.
+    """
+
+    run: str
+    attempt: int
+    status: str
+    reason: str
+    protocol: dict[str, Any]
+    quantizer: dict[str, Any]
+    seed: int
+    seeds: dict[str, int]
+    rate: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    per_image: dict[str, list[float | None]] = field(default_factory=dict)
+    codebooks: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, int] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    git: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise RecordError(f"status {self.status!r} is unknown; known: {', '.join(STATUSES)}")
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Writes a record into a folder of records; the file name follows from run and attempt.
+
+    Raises:
+        FileExistsError: this attempt has a record already.
+    """
+    path = folder / f"{record.run}.{record.attempt}.json"
+    write_new_text(path, _to_json(record))
+    return path
+
+
+def read_records(folder: Path) -> tuple[list[Record], list[str]]:
+    """All records of a folder in order of run and attempt, and a line for each unusable file."""
+    records, problems = [], []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records.append(read_record(path))
+        except RecordError as error:
+            problems.append(str(error))
+    return sorted(records, key=lambda record: (record.run, record.attempt)), problems
+
+
+def read_record(path: Path) -> Record:
+    """Reads one record.
+
+    Raises:
+        RecordError: not JSON, of another schema, with missing or unknown fields, or whose protocol
+            does not match its hash.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"{path.name} is left out: not readable as JSON ({error})") from error
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+        raise RecordError(f"{path.name} is left out: not a record of schema {SCHEMA}")
+    try:
+        record = Record(**content)
+    except (TypeError, RecordError) as error:
+        raise RecordError(f"{path.name} is left out: {error}") from error
+    parts = {key: value for key, value in record.protocol.items() if key != "sha256"}
+    if record.protocol.get("sha256") != canonical_sha256(parts):
+        raise RecordError(f"{path.name} is left out: its protocol does not match its hash")
+    return record
+
+
+def next_attempt(folder: Path, run: str) -> int:
+    """The number of the next attempt at a run."""
+    return 1 + max((_attempt(path) for path in folder.glob(f"{run}.*.json")), default=0)
+
+
+def table_name(protocol: dict[str, Any]) -> str:
+    """File stem of the table that a protocol's rows stand in."""
+    return (
+        f"{protocol['recipe']['name']}-{protocol['data']['name']}-{protocol['rate']:g}bit-"
+        f"{protocol['budget']}-{protocol['device']}-{protocol['sha256'][:8]}"
+    )
+
+
+def canonical_sha256(value: Any) -> str:
+    """SHA-256 of a value's JSON with sorted keys: equal values, equal hash, on any machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _attempt(path: Path) -> int:
+    number = path.name.split(".")[-2]
+    return int(number) if number.isdigit() else 0
+
+
+def _to_json(record: Record) -> str:
+    """One key a line, so that a change shows as a change; long lists stay on one line."""
+    content = {"schema": SCHEMA, **_finite(asdict(record))}
+    lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in content.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _finite(value: Any) -> Any:
+    """Rounds to 7 significant digits; JSON has no infinity and no NaN, they become null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value

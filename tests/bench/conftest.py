@@ -1,0 +1,52 @@
+"""A harness small enough for tests: twelve pictures of 32 px, a frame of some thousand weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import run as bench_run
+
+SMALL = (
+    "recipe=smoke",
+    "recipe.steps=4",
+    "recipe.batch_size=4",
+    "recipe.log_every=2",
+    "recipe.checkpoint_every=2",
+    "recipe.frame.channels=8",
+    "recipe.frame.feature_channels=8",
+    "recipe.frame.norm_groups=4",
+    "recipe.discriminator.channels=4",
+    "recipe.losses.perceptual=none",
+    "perceptual_metric=none",
+    "extractor=scattering",
+    "device=cpu",
+)
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and four test pictures, smooth with some noise."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for part, count in {"train": 8, "test": 4}.items():
+        (root / part).mkdir()
+        for number in range(count):
+            coarse = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            picture = Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
+            picture.save(root / part / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
+    """Overrides of a run that takes a second and writes below `tmp_path`."""
+    places = [f"runs={tmp_path / 'runs'}", f"leaderboards={tmp_path / 'leaderboards'}"]
+    return [*SMALL, "data=folder", f"data.root={picture_folder}", "data.workers=0", *places]
+
+
+@pytest.fixture
+def bench(arguments: list[str]):
+    """Runs the main command in this process with small settings; returns its exit code."""
+    return lambda *overrides: bench_run.main([*arguments, *overrides])

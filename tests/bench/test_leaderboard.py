@@ -1,0 +1,153 @@
+import subprocess
+import sys
+
+import pytest
+from records import protocol, record
+
+from bench.leaderboard import build, main, render, renew_readme
+from bench.record import write_record
+from bench.rows import Mean, build_rows, tied
+
+
+def seeds(name: str, *values: float, **changes):
+    return [record(name, seed, value, **changes) for seed, value in enumerate(values)]
+
+
+def order(records) -> list[tuple[str, int | None]]:
+    return [(row.name, row.rank) for row in build_rows(records, rank_by="psnr_db")]
+
+
+def test_higher_psnr_ranks_first_and_lower_rfid_too():
+    records = seeds("a", 24.0) + seeds("b", 25.0)
+    assert order(records) == [("b", 1), ("a", 2)]
+    for one, rfid in zip(records, (1.0, 2.0), strict=True):
+        one.metrics["rfid"] = rfid
+    rows = build_rows(records, rank_by="rfid")
+    assert [row.name for row in rows] == ["a", "b"]
+
+
+def test_rows_within_two_standard_errors_share_a_rank_and_the_next_skips():
+    records = seeds("a", 25.0, 25.2) + seeds("b", 25.05, 25.25) + seeds("c", 20.0, 20.1)
+    assert order(records) == [("b", 1), ("a", 1), ("c", 3)]
+
+
+def test_a_single_seed_never_ties():
+    assert order(seeds("a", 25.0) + seeds("b", 25.0)) == [("a", 1), ("b", 2)]
+    assert not tied(Mean(1.0, float("nan"), 1), Mean(1.0, 0.5, 3))
+
+
+def test_a_row_with_a_bad_seed_has_no_rank():
+    collapsed = [record("b", 0, 30.0), record("b", 1, 30.0, status="collapsed")]
+    records = seeds("a", 20.0, 20.0) + collapsed
+    rows = build_rows(records, rank_by="psnr_db")
+    assert [(row.name, row.rank, row.status) for row in rows] == [
+        ("a", 1, "ok"),
+        ("b", None, "1 ok, 1 collapsed"),
+    ]
+
+
+def test_the_last_attempt_of_a_seed_counts():
+    first = record(status="error", metrics={}, reason="disk full")
+    (row,) = build_rows([record(attempt=2), first], rank_by="psnr_db")
+    assert (row.status, row.attempts) == ("ok", 2)
+
+
+def test_other_hyperparameters_make_another_row():
+    other = dict(record().quantizer, hyperparameters={"codebook_size": 4}, operating_point="small")
+    assert len(build_rows([record(), record(quantizer=other)], rank_by="psnr_db")) == 2
+
+
+def test_mean_and_spread_are_over_seeds():
+    (row,) = build_rows(seeds("a", 1.0, 2.0, 6.0), rank_by="psnr_db")
+    assert row.metrics["psnr_db"].value == 3.0
+    assert row.metrics["psnr_db"].spread == pytest.approx(7**0.5)
+
+
+def test_same_records_same_bytes_in_any_order():
+    records = seeds("a", 24.0, 24.1) + seeds("b", 25.0, 25.1) + seeds("c", 20.0)
+    assert render(records) == render(records[::-1])
+
+
+def test_protocols_never_share_a_table():
+    records = [record(), record("vq", protocol=protocol(steps=900))]
+    assert len(render(records)) == 3  # two tables and the index
+
+
+def test_controls_stand_apart_and_failures_keep_their_reason():
+    control = dict(record("none").quantizer, control="upper bound")
+    records = [
+        record("none", psnr=40.0, quantizer=control, rate={"bits_per_position": None}),
+        record("vq", status="diverged", reason="loss | not finite", metrics={}, timing={}),
+        record("gsq"),
+    ]
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    contenders, controls = text.split("Controls, not ranked")
+    assert "| none" in controls
+    assert "| none" not in contenders
+    assert "∞" in controls
+    assert "seed 0: diverged: loss / not finite" in text
+
+
+def test_unequal_hashes_are_shown_in_bold():
+    records = [record("a"), record("b", hashes={"frame_at_step_0": "other", "batches": "batches0"})]
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    assert (
+        "**not identical for all rows of a seed: initial weights of encoder and decoder**" in text
+    )
+    assert "by hash: training batches and their order" in text
+
+
+def test_one_command_reproduces_rows_that_differ_in_quantizer_and_seed():
+    text = "".join(render(seeds("a", 1.0, 2.0) + seeds("b", 3.0)).values())
+    assert "    python -m bench.run quantizer=a,b seed=0,1\n" in text
+
+
+def test_a_new_row_leaves_the_others_and_stale_tables_go(tmp_path):
+    records = tmp_path / "records"
+    path = write_record(records, record("a"))
+    build(tmp_path)
+    (table,) = (p for p in tmp_path.glob("*.md") if p.name != "README.md")
+    first = [line for line in table.read_text().splitlines() if line.startswith("| 1")]
+    write_record(records, record("b", psnr=1.0))
+    build(tmp_path)
+    assert first[0].split()[:6] == table.read_text().splitlines()[5].split()[:6]
+    for path in records.iterdir():
+        path.unlink()
+    (tmp_path / "notes.md").write_text("by hand")
+    build(tmp_path)
+    assert sorted(p.name for p in tmp_path.glob("*.md")) == ["README.md", "notes.md"]
+
+
+def test_check_writes_nothing_and_fails_when_out_of_date(tmp_path, capsys):
+    write_record(tmp_path / "records", record())
+    assert main([f"leaderboards={tmp_path}", "check=true"]) == 1
+    assert not list(tmp_path.glob("*.md"))
+    assert main([f"leaderboards={tmp_path}"]) == 0
+    assert main([f"leaderboards={tmp_path}", "check=true"]) == 0
+
+
+def test_readme_block_is_renewed_and_an_unknown_one_refused(tmp_path):
+    write_record(tmp_path / "records", record())
+    readme = tmp_path / "README.md"
+    readme.write_text("top\n<!-- BEGIN leaderboard: tiny-photos -->\nold\n<!-- END -->\nbottom\n")
+    assert renew_readme(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith("top\n<!-- BEGIN")
+    assert text.endswith("<!-- END -->\nbottom\n")
+    assert "old" not in text
+    assert "| gsq" in text
+    assert not renew_readme(readme, tmp_path)
+    readme.write_text("<!-- BEGIN leaderboard: huge -->\n<!-- END -->\n")
+    with pytest.raises(ValueError, match="begins with huge"):
+        renew_readme(readme, tmp_path)
+
+
+def test_typos_of_the_command_are_named(tmp_path, capsys):
+    assert main(["leaderboard=x"]) == 2
+    assert "leaderboards=" in capsys.readouterr().err
+    assert main([f"leaderboards={tmp_path}"]) == 2
+
+
+def test_tables_are_built_without_torch():
+    code = "import sys, bench.leaderboard; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,100 @@
+import dataclasses
+import json
+
+import pytest
+from records import protocol, record
+
+from bench.record import (
+    RecordError,
+    canonical_sha256,
+    next_attempt,
+    read_record,
+    read_records,
+    table_name,
+    write_record,
+)
+
+
+def test_a_record_survives_writing_and_reading(tmp_path):
+    original = record(per_image={"psnr_db": [1.0, 2.5]})
+    assert read_record(write_record(tmp_path, original)) == original
+
+
+def test_a_record_is_never_overwritten(tmp_path):
+    path = write_record(tmp_path, record())
+    content = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_record(tmp_path, record(psnr=1.0))
+    assert path.read_bytes() == content
+
+
+def test_attempts_count_up(tmp_path):
+    assert next_attempt(tmp_path, "tiny-gsq-seed0") == 1
+    for attempt in (1, 2, 10):
+        write_record(tmp_path, record(attempt=attempt))
+    assert next_attempt(tmp_path, "tiny-gsq-seed0") == 11
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path):
+    path = write_record(tmp_path, record(metrics={"psnr_db": float("inf"), "l1": float("nan")}))
+    assert read_record(path).metrics == {"psnr_db": None, "l1": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("not json", "not readable as JSON"),
+        ("[]", "not a record"),
+        ('{"schema": 99}', "not a record of schema"),
+        ('{"schema": 1, "run": "x"}', "missing"),
+    ],
+)
+def test_a_bad_file_is_named_and_left_out(tmp_path, content, words):
+    write_record(tmp_path, record())
+    (tmp_path / "bad.json").write_text(content)
+    records, problems = read_records(tmp_path)
+    assert len(records) == 1
+    assert len(problems) == 1
+    assert problems[0].startswith("bad.json is left out")
+    assert words in problems[0]
+
+
+def test_an_unknown_field_is_named(tmp_path):
+    path = write_record(tmp_path, record())
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"colour": "x"}))
+    with pytest.raises(RecordError, match="colour"):
+        read_record(path)
+
+
+def test_an_edited_protocol_is_noticed(tmp_path):
+    path = write_record(tmp_path, record())
+    content = json.loads(path.read_text())
+    content["protocol"]["steps"] = 3000
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="does not match its hash"):
+        read_record(path)
+
+
+def test_unknown_status_lists_the_known():
+    with pytest.raises(RecordError, match="diverged"):
+        record(status="fine")
+
+
+def test_canonical_hash_ignores_the_order_of_keys_and_nothing_else():
+    assert canonical_sha256({"a": 1, "b": [2]}) == canonical_sha256({"b": [2], "a": 1})
+    assert canonical_sha256({"a": 1}) != canonical_sha256({"a": 2})
+    assert canonical_sha256([1, 2]) != canonical_sha256([2, 1])
+
+
+def test_any_change_of_protocol_changes_the_table():
+    names = {table_name(protocol())}
+    for change in ({"steps": 301}, {"precision": "bfloat16"}, {"perceptual_loss": "none"}):
+        names.add(table_name(protocol(**change)))
+    assert len(names) == 4
+
+
+def test_every_field_of_a_record_is_documented():
+    from bench.record import Record
+
+    for field in dataclasses.fields(Record):
+        assert f"        {field.name}: " in (Record.__doc__ or ""), field.name

@@ -1,0 +1,103 @@
+"""Compiles and exports examples of a method and compares with eager mode, for test_compile.py.
+
+A process of its own, because the run-time shape checks of the test session cannot be traced. The
+first example goes all the way through the code generator, the others stop before it.
+Usage: compile_and_export.py NAME LIST_OF_HYPERPARAMETERS_AS_JSON
+"""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from quantizers import Quantizer, build
+
+
+class Forward(nn.Module):
+    """A quantizer with a plain tuple as its output, which is what can be exported."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.quantizer(z)
+        return output.quantized, output.indices
+
+
+class Dequantize(nn.Module):
+    """The way back from indices, as a module."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return self.quantizer.dequantize(indices)
+
+
+def check_compiled(quantizer: Quantizer, backend: str, *, training: bool) -> None:
+    """One graph without breaks, for two batch sizes: same output, losses and gradients."""
+    torch._dynamo.reset()
+    eager, quantizer = copy.deepcopy(quantizer).train(training), quantizer.train(training)
+    compiled = torch.compile(quantizer, fullgraph=True, backend=backend)
+    for batch in (4, 7):
+        z = torch.randn(batch, quantizer.latent_channels, 3, 2)
+        latents = [z.clone().requires_grad_(), z.clone().requires_grad_()]
+        outputs = [eager(latents[0]), compiled(latents[1])]
+        assert torch.equal(outputs[1].indices, outputs[0].indices)
+        torch.testing.assert_close(outputs[1].quantized, outputs[0].quantized)
+        torch.testing.assert_close(dict(outputs[1].losses), dict(outputs[0].losses))
+        for output in outputs:
+            (output.quantized.sin().sum() + sum(output.losses.values())).backward()
+        torch.testing.assert_close(latents[1].grad, latents[0].grad, rtol=1e-4, atol=1e-5)
+
+
+def check_that_compiled_code_refuses_nan(quantizer: Quantizer, backend: str) -> None:
+    """Compiled code cannot raise the named error, but it must not go on either."""
+    compiled = torch.compile(quantizer.eval(), fullgraph=True, backend=backend)
+    z = torch.randn(4, quantizer.latent_channels, 3, 2)
+    z[0, 0, 0, 0] = torch.nan
+    with pytest.raises(RuntimeError, match="the latent holds NaN or infinity"):
+        compiled(z)
+
+
+def check_exported(quantizer: Quantizer) -> None:
+    """Exported once, with a dynamic batch; both directions equal eager mode bit for bit."""
+    quantizer = quantizer.eval().requires_grad_(False)
+    batch = {0: torch.export.Dim("batch", min=2)}
+    z = torch.randn(4, quantizer.latent_channels, 3, 2)
+    forward = torch.export.export(Forward(quantizer), (z,), dynamic_shapes=(batch,)).module()
+    for count in (2, 4, 9):
+        z = torch.randn(count, quantizer.latent_channels, 3, 2)
+        quantized, indices = forward(z)
+        assert torch.equal(quantized, quantizer(z).quantized)
+        assert torch.equal(indices, quantizer(z).indices)
+    if "discrete" in quantizer.breaks:
+        return
+    decode = torch.export.export(
+        Dequantize(quantizer), (indices,), dynamic_shapes=(batch,)
+    ).module()
+    for count in (2, 5):
+        assert torch.equal(decode(indices[:count]), quantized[:count])
+
+
+def main() -> None:
+    """Runs all checks on the examples of the command line."""
+    name, examples = sys.argv[1:]
+    for number, parameters in enumerate(json.loads(examples)):
+        print(f"{name} {parameters}", flush=True)
+        backend = "aot_eager" if number else "inductor"
+        torch.manual_seed(0)
+        quantizer = build(name, **parameters)
+        check_compiled(quantizer, backend, training=True)
+        check_compiled(quantizer, backend, training=False)
+        check_that_compiled_code_refuses_nan(quantizer, backend)
+        check_exported(quantizer)
+
+
+if __name__ == "__main__":
+    main()

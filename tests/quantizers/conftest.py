@@ -1,0 +1,132 @@
+"""Examples of every registered method, and the quantizer that a law is tried on.
+
+A test that takes `example` or `quantizer` runs over all examples. A test marked `law(name)` is
+skipped, with the method's own reason, where the class declares that it breaks that law.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from quantizers import Quantizer, build, lookup
+
+# Every hyper-parameter of every method appears here, with values that take other branches.
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "none": [{}, {"latent_channels": 3}],
+    "vq": [
+        {"codebook_size": 16},
+        {"codebook_size": 5, "latent_channels": 1, "commitment_weight": 1.0},
+        {"codebook_size": 2, "latent_channels": 3, "commitment_weight": 0.0},
+    ],
+    "gsq": [
+        {"groups": 2, "group_channels": 4, "codebook_size": 16},
+        {"groups": 3, "group_channels": 3, "codebook_size": 7, "shared": False},
+        {"groups": 2, "group_channels": 3, "codebook_size": 9, "emit": "raw", "init": "uniform"},
+        {"groups": 1, "group_channels": 5, "codebook_size": 12, "spherical": False},
+        {"groups": 4, "group_channels": 1, "codebook_size": 6},
+        {"groups": 4, "group_channels": 1, "codebook_size": 6, "shared": False},
+        {"groups": 2, "group_channels": 2, "codebook_size": 8, "commitment_weight": 1.0},
+        {"groups": 2, "group_channels": 2, "codebook_size": 8, "spherical": True},
+        {"groups": 3, "group_channels": 2, "codebook_size": 5, "init": "sphere", "emit": "unit"},
+    ],
+    "fsq": [
+        {"levels": (8, 5, 5, 5)},
+        {"levels": [3, 5, 4]},
+        {"levels": (2, 2, 2)},
+        {"levels": (7,)},
+        {"levels": (1200, 2)},
+    ],
+    "lfq": [
+        {"latent_channels": 6},
+        {"latent_channels": 1, "temperature": 1.0, "diversity_weight": 0.5},
+        {"latent_channels": 5, "entropy_weight": 0.0, "commitment_weight": 1.0},
+        {"latent_channels": 40, "entropy_weight": 0.0},
+    ],
+}
+
+LAWS = {
+    "discrete": "the output is a function of indices alone, and indices lie in their codebooks",
+    "projection": "a code is its own nearest code",
+    "gradient": "a gradient of the output reaches the latent",
+    "independence": "in eval mode a position's code depends on no other image",
+    "precision": "the indices do not depend on the dtype that carries the latent",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "law(name): a law that a class may list in `breaks`")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "example" in metafunc.fixturenames:
+        cases = [(name, parameters) for name, many in EXAMPLES.items() for parameters in many]
+        metafunc.parametrize("example", cases, ids=[_title(*case) for case in cases])
+
+
+def _title(name: str, parameters: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value}' for key, value in parameters.items())})"
+
+
+@pytest.fixture(scope="session")
+def examples() -> dict[str, list[dict[str, Any]]]:
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def laws() -> dict[str, str]:
+    return LAWS
+
+
+@pytest.fixture
+def make(example: tuple[str, dict[str, Any]]) -> Callable[[int], Quantizer]:
+    """Builds the example from a seed, with codes spread about as far as the latents."""
+    name, parameters = example
+
+    def from_seed(seed: int) -> Quantizer:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            quantizer = build(name, **parameters)
+            with torch.no_grad():
+                for codebook in quantizer.parameters():
+                    codebook += 0.5 * torch.randn_like(codebook)
+        return quantizer
+
+    return from_seed
+
+
+@pytest.fixture
+def quantizer(
+    request: pytest.FixtureRequest,
+    example: tuple[str, dict[str, Any]],
+    make: Callable[[int], Quantizer],
+) -> Quantizer:
+    breaks = lookup(example[0]).breaks
+    for law in request.node.iter_markers("law"):
+        (name,) = law.args
+        assert name in LAWS
+        if name in breaks:
+            pytest.skip(breaks[name])
+    return make(0)
+
+
+@pytest.fixture
+def latent(quantizer: Quantizer) -> Tensor:
+    """Six images of 3 x 5 positions, about as large as the codes."""
+    return latents(quantizer, (6, 3, 5), seed=1)
+
+
+@pytest.fixture
+def sample() -> Callable[..., Tensor]:
+    return latents
+
+
+def latents(
+    quantizer: Quantizer, shape: tuple[int, ...], *, seed: int, scale: float = 1.0
+) -> Tensor:
+    """Normal latents for a batch and spatial axes."""
+    batch, *spatial = shape
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(batch, quantizer.latent_channels, *spatial, generator=generator)

@@ -1,0 +1,171 @@
+"""Laws of the contract that every registered quantizer obeys: values, gradients and precision."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from quantizers import NonFiniteLatentError, Quantizer
+
+SPATIAL_SHAPES = [(), (7,), (3, 5), (2, 3, 2)]
+scales = st.sampled_from([0.0, 1e-20, 1e-6, 1e-2, 1.0, 1e2, 1e6, 1e20])
+offsets = st.sampled_from([0.0, 1e-3, -10.0, 1e4])
+shapes = st.tuples(st.integers(1, 3)) | st.tuples(st.integers(1, 3), st.integers(1, 4))
+
+
+@pytest.mark.parametrize("spatial", SPATIAL_SHAPES, ids=str)
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_output_has_the_shape_of_the_input(quantizer, sample, batch, spatial):
+    z = sample(quantizer, (batch, *spatial), seed=0)
+    output = quantizer(z)
+    assert output.quantized.shape == z.shape
+    assert output.quantized.dtype == z.dtype
+    assert output.indices.shape == (batch, len(quantizer.codebook_sizes), *spatial)
+    assert output.indices.dtype == torch.int64
+
+
+@pytest.mark.law("discrete")
+@given(seed=st.integers(0, 99), shape=shapes, scale=scales, offset=offsets, training=st.booleans())
+def test_indices_lie_in_their_codebooks_and_decode_to_the_output(
+    quantizer, sample, seed, shape, scale, offset, training
+):
+    z = sample(quantizer, shape, seed=seed, scale=scale) + offset
+    output = quantizer.train(training)(z)
+    sizes = torch.tensor(quantizer.codebook_sizes).view(-1, *[1] * (z.ndim - 2))
+    assert (output.indices >= 0).all()
+    assert (output.indices < sizes).all()
+    assert torch.equal(output.quantized, quantizer.dequantize(output.indices))
+    assert output.quantized.isfinite().all()
+
+
+@pytest.mark.law("discrete")
+def test_the_furthest_latents_reach_only_valid_indices(quantizer, latent):
+    sizes = torch.tensor(quantizer.codebook_sizes).view(-1, 1, 1)
+    for direction in (latent.sign(), torch.ones_like(latent), -torch.ones_like(latent)):
+        indices = quantizer(100 * direction).indices
+        assert ((indices >= 0) & (indices < sizes)).all()
+
+
+@pytest.mark.law("discrete")
+@pytest.mark.law("projection")
+def test_a_code_is_its_own_nearest_code(quantizer):
+    indices = _some_indices(quantizer)
+    codes = quantizer.dequantize(indices)
+    found = quantizer(codes).indices
+    assert torch.equal(quantizer.dequantize(found), codes)
+    assert (found <= indices).all()  # equal codes: the lowest index stands for all
+
+
+@pytest.mark.law("discrete")
+def test_different_indices_stand_for_different_codes(quantizer):
+    indices = _some_indices(quantizer).unique(dim=0)
+    assert len(quantizer.dequantize(indices).unique(dim=0)) == len(indices)
+
+
+@pytest.mark.law("discrete")
+def test_all_zero_latents_share_one_code(quantizer, latent):
+    output = quantizer(torch.zeros_like(latent))
+    assert len(output.indices.movedim(1, -1).flatten(0, -2).unique(dim=0)) == 1
+    negative = quantizer(-torch.zeros_like(latent))
+    assert torch.equal(output.indices, negative.indices)
+
+
+@pytest.mark.law("discrete")
+def test_the_rate_is_the_sum_of_the_codebooks_bits(quantizer):
+    bits = sum(math.log2(size) for size in quantizer.codebook_sizes)
+    assert quantizer.bits_per_position == pytest.approx(bits)
+
+
+@pytest.mark.law("gradient")
+def test_a_gradient_of_the_output_reaches_every_image(quantizer, latent):
+    z = latent.requires_grad_()
+    upstream = torch.randn(z.shape, generator=torch.Generator().manual_seed(2))
+    quantizer(z).quantized.backward(upstream)
+    assert z.grad.isfinite().all()
+    assert z.grad.flatten(1).any(dim=1).all()
+
+
+def test_the_whole_gradient_is_finite_also_at_zero(quantizer, latent):
+    for scale in (0.0, 1e-30, 1.0, 1e3):
+        z = (latent * scale).requires_grad_()
+        output = quantizer(z)
+        (output.quantized.sum() + sum(output.losses.values())).backward()
+        assert z.grad.isfinite().all()
+        assert all(p.grad.isfinite().all() for p in quantizer.parameters() if p.grad is not None)
+
+
+def test_every_codebook_is_trained(quantizer, latent):
+    sum(quantizer(latent).losses.values(), torch.zeros((), requires_grad=True)).backward()
+    for parameter in quantizer.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.any()
+
+
+def test_losses_are_finite_scalars(quantizer, latent):
+    for name, loss in quantizer(latent).losses.items():
+        assert isinstance(name, str)
+        assert loss.shape == ()
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+
+
+@pytest.mark.law("precision")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_dtype_of_the_input_changes_no_index(quantizer, sample, dtype, scale):
+    z = sample(quantizer, (4, 3, 5), seed=3, scale=scale).to(dtype)
+    expected, output = quantizer(z.float()), quantizer(z)
+    assert output.quantized.dtype == dtype
+    assert torch.equal(output.indices, expected.indices)
+    assert torch.equal(output.quantized, expected.quantized.to(dtype))
+    assert all(torch.equal(loss, expected.losses[name]) for name, loss in output.losses.items())
+
+
+@pytest.mark.law("precision")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_changes_nothing(quantizer, latent, dtype):
+    expected = quantizer(latent)
+    with torch.autocast("cpu", dtype=dtype):
+        output = quantizer(latent)
+    assert torch.equal(output.indices, expected.indices)
+    assert torch.equal(output.quantized, expected.quantized)
+    assert all(torch.equal(loss, expected.losses[name]) for name, loss in output.losses.items())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_latent_that_is_not_finite_is_refused(quantizer, latent, bad, training):
+    latent[3, -1, 1, 2] = bad
+    with pytest.raises(NonFiniteLatentError, match=f"in 1 of {latent.numel()} elements"):
+        quantizer.train(training)(latent)
+
+
+def test_a_float64_that_overflows_in_float32_is_refused(quantizer, latent):
+    latent = latent.double()
+    latent[0, 0, 0, 0] = 1e300
+    with pytest.raises(NonFiniteLatentError, match="in 1 of"):
+        quantizer(latent)
+
+
+def test_a_wrong_number_of_channels_is_a_clear_error(quantizer):
+    expected = quantizer.latent_channels
+    for channels in {1, expected - 1, expected + 1} - {expected}:
+        with pytest.raises(
+            ValueError, match=rf"expects {expected} latent channels .* {channels}, 2"
+        ):
+            quantizer(torch.zeros(2, channels, 2))
+
+
+def _some_indices(quantizer: Quantizer) -> Tensor:
+    """All codes of every codebook up to 4096, in differing combinations; shape (n, k)."""
+    columns = []
+    for row, size in enumerate(quantizer.codebook_sizes):
+        if size <= 4096:
+            column = torch.arange(max(min(n, 4096) for n in quantizer.codebook_sizes)) + row
+        else:
+            column = torch.linspace(0, 1, 4096, dtype=torch.float64).mul(size - 1).long()
+        columns.append(column % size)
+    return torch.stack(columns, dim=1)
