@@ -85,7 +85,7 @@ def renew_readme(readme: Path, folder: Path, *, check: bool = False) -> bool:
                 f"there are {len(matching)}: {', '.join(matching or groups) or 'no records at all'}"
             )
         link = f"[The whole table with its protocol]({folder}/{matching[0]}.md)."
-        return f"{begin}{body(groups[matching[0]])}\n\n{link}\n{end}"
+        return f"{begin}{body(groups[matching[0]], compact=True)}\n\n{link}\n{end}"
 
     text = readme.read_text(encoding="utf-8")
     renewed = _BLOCK.sub(replace, text)

@@ -61,6 +61,8 @@ def resolve(node: Mapping[str, Any], rate: float) -> OperatingPoint:
         bits = build(name, **hyperparameters).bits_per_position
     except ValueError as error:
         raise ConfigError(f"quantizer {name}: {error}") from error
+    except Exception as error:  # a constructor of somebody's own
+        raise ConfigError(f"quantizer {name}: {type(error).__name__}: {error}") from error
     if cls.control is None and abs(bits - rate) > TOLERANCE * rate:
         raise ConfigError(
             f"quantizer {name} with {', '.join(label) or 'these hyper-parameters'} has {bits:.2f} "

@@ -47,11 +47,10 @@ def _outcome(cfg: DictConfig, command: str) -> dict[str, Any]:
 
     try:
         plugins.load(plugins.as_list(cfg.plugins))
-        job = prepare(parse(cfg), command)
+        return asdict(run_job(prepare(parse(cfg), command)))
     except (ConfigError, DataError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return asdict(Outcome(table="", status="refused", message=str(error)))
-    return asdict(run_job(job))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ _SHARED_HASHES = {
     "batches": "training batches and their order",
     "test_images": "test images",
 }
+_LEFT_OUT_OF_COMPACT = ("bits/pixel", "usage ceiling %", "quantizer parameters")
 
 
 def markdown(title: str, records: Sequence[Record]) -> str:
@@ -33,18 +34,23 @@ def markdown(title: str, records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def body(records: Sequence[Record]) -> str:
-    """The tables alone, contenders and controls, with the lines needed to read them."""
+def body(records: Sequence[Record], *, compact: bool = False) -> str:
+    """The tables alone, contenders and controls, with the lines needed to read them.
+
+    Args:
+        records: of one protocol.
+        compact: leave out the columns that a first look does not need.
+    """
     rows = build_rows(records, rank_by=rank_metric(records[0]))
     contenders = [row for row in rows if row.control is None]
     controls = [row for row in rows if row.control is not None]
     parts = []
     if contenders:
-        parts.append(_markdown_table(contenders))
+        parts.append(_frame(contenders, compact).to_markdown(index=False, disable_numparse=True))
     if controls:
         lines = [f"- `{row.name}`: {row.control}" for row in controls]
-        parts.append("Controls, not ranked:\n\n" + _markdown_table(controls))
-        parts.append("\n".join(lines))
+        table = _frame(controls, compact).to_markdown(index=False, disable_numparse=True)
+        parts += ["Controls, not ranked:", table, "\n".join(lines)]
     parts.append(_reading_lines(records[0], rows))
     return "\n\n".join(parts)
 
@@ -52,9 +58,8 @@ def body(records: Sequence[Record]) -> str:
 def terminal(records: Sequence[Record]) -> str:
     """The columns that fit a terminal."""
     rows = build_rows(records, rank_by=rank_metric(records[0]))
-    wide = pd.DataFrame([_cells(row) for row in rows]).fillna("")
-    narrow = wide.drop(columns=["bits/pixel", "quantizer parameters", "usage ceiling %"])
-    return narrow.to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+    frame = _frame(rows, compact=True)
+    return frame.to_markdown(index=False, tablefmt="simple", disable_numparse=True)
 
 
 def rank_metric(record: Record) -> str:
@@ -62,9 +67,9 @@ def rank_metric(record: Record) -> str:
     return "rfid" if record.protocol["extractor"]["metric"] == "rfid" else "psnr_db"
 
 
-def _markdown_table(rows: Sequence[Row]) -> str:
-    frame = pd.DataFrame([_cells(row) for row in rows]).fillna("")
-    return frame.to_markdown(index=False, disable_numparse=True)
+def _frame(rows: Sequence[Row], compact: bool) -> pd.DataFrame:
+    frame = pd.DataFrame([_cells(row) for row in rows])
+    return frame.drop(columns=list(_LEFT_OUT_OF_COMPACT)) if compact else frame
 
 
 def _cells(row: Row) -> dict[str, str]:
