@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.leaderboard import build, renew_readme
 
 README = Path("README.md")
@@ -40,9 +42,19 @@ def test_the_python_of_the_readme_runs():
     assert names["quantizer"].dequantize(names["output"].indices).equal(names["output"].quantized)
 
 
-def test_tables_and_readme_are_up_to_date_with_the_records():
-    folder = Path("leaderboards")
-    changed, problems = build(folder, check=True)
+def test_committed_tables_and_readme_are_those_of_the_committed_records(tmp_path, monkeypatch):
+    """Looks at what git has, so that runs of one's own in `leaderboards/` do not matter."""
+    listed = subprocess.run(
+        ["git", "ls-files", "leaderboards", "README.md"], capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        blob = subprocess.run(["git", "show", f":{name}"], capture_output=True, check=True).stdout
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(blob)
+    changed, problems = build(tmp_path / "leaderboards", check=True)
     assert not problems
     assert not changed
-    assert not renew_readme(README, folder, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert not renew_readme(Path("README.md"), Path("leaderboards"), check=True)
