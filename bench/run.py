@@ -7,6 +7,7 @@ Hydra composes the configuration, expands lists into jobs and launches them; see
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -115,8 +116,6 @@ def _hydra(arguments: list[str]) -> int:
 
 def _command(overrides: Sequence[str]) -> str:
     """What to type to run one job again."""
-    import shlex
-
     kept = [override for override in overrides if not override.startswith(_MOVE_NO_NUMBER)]
     return shlex.join(["python", "-m", "bench.run", *kept])
 

@@ -21,6 +21,17 @@ def test_a_new_file_never_replaces_an_old_one(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_system_without_hard_links_is_served_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", refuse)
+    write_new_text(tmp_path / "a", "first")
+    with pytest.raises(FileExistsError):
+        write_new_text(tmp_path / "a", "second")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["first"]
+
+
 def test_files_are_readable_by_others(tmp_path):
     write_text(tmp_path / "a", "")
     write_new_text(tmp_path / "b", "")
