@@ -5,7 +5,6 @@ point for each rate class. What the user types wins over the operating point.
 """
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,8 @@ class OperatingPoint:
     Attributes:
         name: registered name.
         hyperparameters: the constructor's arguments.
-        label: the hyper-parameters that set the rate, or that the user changed.
+        label: the hyper-parameters that set the rate or differ from the constructor's defaults; for
+            a method with neither, all of them. Names a row and a run.
         control: why it bounds the others instead of competing, or None.
         bits_per_position: nominal rate; infinite for a continuous control.
     """
@@ -118,4 +118,4 @@ def _changed(cls: type[Quantizer], hyperparameters: Mapping[str, Any], skip: set
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "(" + ",".join(str(item) for item in value) + ")"
-    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    return str(value)

@@ -38,9 +38,11 @@ class Job:
 
     @property
     def run(self) -> str:
-        """Identity of the run: its table, quantizer, hyper-parameters and seed."""
-        chosen = {"name": self.point.name, "hyperparameters": self.point.hyperparameters}
-        digest = canonical_sha256(chosen)[:8]
+        """Identity of the run: its table, quantizer, operating point and seed.
+
+        A new option of a method leaves the identity of runs that do not use it.
+        """
+        digest = canonical_sha256([self.point.name, self.point.label])[:8]
         return f"{table_name(self.protocol)}-{self.point.name}-{digest}-seed{self.config.seed}"
 
     @property

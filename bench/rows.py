@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.record import Record, canonical_sha256
+from bench.record import Record
 
 HIGHER_IS_BETTER = {"psnr_db", "ssim"}
 
@@ -82,10 +82,10 @@ class Row:
 
 def build_rows(records: Iterable[Record], *, rank_by: str) -> list[Row]:
     """The rows of one table, ranked, the best first, failures and controls last."""
-    groups: dict[str, list[Record]] = {}
+    groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        key = {k: record.quantizer[k] for k in ("name", "hyperparameters")}
-        groups.setdefault(canonical_sha256(key), []).append(record)
+        key = (record.quantizer["name"], record.quantizer["operating_point"])
+        groups.setdefault(key, []).append(record)
     rows = [_row(group) for group in groups.values()]
     contenders = [row for row in rows if _ranks(row, rank_by)]
     contenders.sort(key=lambda row: (_cost(row, rank_by), row.name, row.operating_point))

@@ -52,8 +52,14 @@ def test_the_last_attempt_of_a_seed_counts():
     assert (row.status, row.attempts) == ("ok", 2)
 
 
+def test_an_option_that_older_records_lack_makes_no_other_row():
+    newer = dict(record().quantizer, hyperparameters={"codebook_size": 1024, "new": "default"})
+    (row,) = build_rows([record(), record(seed=1, quantizer=newer)], rank_by="psnr_db")
+    assert [one.seed for one in row.records] == [0, 1]
+
+
 def test_other_hyperparameters_make_another_row():
-    other = dict(record().quantizer, hyperparameters={"codebook_size": 4}, operating_point="small")
+    other = dict(record().quantizer, operating_point="codebook_size=4")
     assert len(build_rows([record(), record(quantizer=other)], rank_by="psnr_db")) == 2
 
 

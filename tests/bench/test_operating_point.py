@@ -29,7 +29,7 @@ def test_what_the_user_types_wins_over_the_operating_point():
 
 
 def test_label_names_what_differs_from_the_default():
-    assert resolve(GSQ | {"commitment_weight": 1.0}, 10.0).label.endswith("commitment_weight=1")
+    assert resolve(GSQ | {"commitment_weight": 1.0}, 10.0).label.endswith("commitment_weight=1.0")
 
 
 def test_rate_off_by_more_than_two_percent_is_refused_with_the_true_rate():
