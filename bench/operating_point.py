@@ -15,6 +15,10 @@ from quantizers import Quantizer, build, lookup
 TOLERANCE = 0.02  # of the rate class
 
 
+class NoOperatingPointError(ConfigError):
+    """A method has no operating point at a rate: a sweep over rates goes on without it."""
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """A quantizer with every hyper-parameter set.
@@ -47,8 +51,9 @@ def resolve(node: Mapping[str, Any], rate: float) -> OperatingPoint:
         rate: bits per position.
 
     Raises:
-        ConfigError: no operating point at this rate, a hyper-parameter the method does not have
-            or refuses, or a rate that is missed by more than 2 %.
+        NoOperatingPointError: none at this rate; the message lists those there are.
+        ConfigError: a hyper-parameter the method does not have or refuses, or a rate that is
+            missed by more than 2 %.
     """
     name = node["name"]
     cls = lookup(name)
@@ -85,7 +90,7 @@ def _fill(
     missing = [key for key in keys if hyperparameters.get(key) is None]
     if missing:
         known = ", ".join(f"{known:g}" for known in sorted(rates))
-        raise ConfigError(
+        raise NoOperatingPointError(
             f"quantizer {name} has no operating point at rate={rate:g}; it has {known}; type one "
             f"of them, or give {' and '.join(f'quantizer.{key}=' for key in missing)}"
         )

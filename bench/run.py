@@ -44,11 +44,15 @@ def _outcome(cfg: DictConfig, command: str) -> dict[str, Any]:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
     from bench.data import DataError
     from bench.job import Outcome, run_job
+    from bench.operating_point import NoOperatingPointError
     from bench.prepare import prepare
 
     try:
         plugins.load(plugins.as_list(cfg.plugins))
         return asdict(run_job(prepare(parse(cfg), command)))
+    except NoOperatingPointError as error:
+        print(f"skipped: {error}", file=sys.stderr)
+        return asdict(Outcome(table="", status="skipped", message=str(error)))
     except (ConfigError, DataError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return asdict(Outcome(table="", status="refused", message=str(error)))
@@ -87,8 +91,9 @@ def _sweep(arguments: list[str]) -> int:
             _write_tables(_setting(arguments, "leaderboards"), outcomes)
     if not outcomes and not code:
         raise ConfigError(f"nothing to run: {' '.join(arguments)} matches no choice; see --help")
-    failed = any(outcome["status"] not in ("ok", "collapsed") for outcome in outcomes)
-    return code or int(failed)
+    statuses = {outcome["status"] for outcome in outcomes}
+    failed = statuses - {"ok", "collapsed", "skipped"} or statuses == {"skipped"}
+    return code or int(bool(failed))
 
 
 def _write_tables(folder: Path, outcomes: Sequence[dict[str, Any]]) -> None:

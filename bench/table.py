@@ -86,7 +86,8 @@ def _cells(row: Row) -> dict[str, str]:
     for name, digits in {"psnr_db": 2, "ssim": 4, perceptual: 4, distance: 4}.items():
         if name != "none":
             cells[_head(name)] = _mean(row.metrics.get(name), digits)
-    ms = [record.timing["ms_per_step"] for record in row.records if record.timing]
+    times = [record.timing.get("ms_per_step") for record in row.records]
+    ms = [time for time in times if time is not None]  # none where a run resumed at its end
     return cells | {
         "usage %": _percent(row.metrics.get("usage")),
         "usage ceiling %": _percent(row.metrics.get("usage_ceiling")),

@@ -94,6 +94,13 @@ def test_controls_stand_apart_and_failures_keep_their_reason():
     assert "seed 0: diverged: loss / not finite" in text
 
 
+def test_a_run_that_resumed_at_its_last_step_has_no_time(tmp_path):
+    untimed = {"ms_per_step": None}
+    (text,) = (t for n, t in render([record(timing=untimed)]).items() if n != "README.md")
+    (row,) = (line for line in text.splitlines() if line.startswith("| 1"))
+    assert row.split("|")[-4].strip() == "-"
+
+
 def test_unequal_hashes_are_shown_in_bold():
     records = [record("a"), record("b", hashes={"frame_at_step_0": "other", "batches": "batches0"})]
     (text,) = (text for name, text in render(records).items() if name != "README.md")
