@@ -4,7 +4,27 @@
 and `@register("name")` on a subclass of `Quantizer` adds another.
 """
 
-from quantizers import fsq, gsq, lfq, none, vq  # noqa: F401 - importing a file registers its method
+from quantizers import (  # noqa: F401 - importing a file registers its method
+    bsq,
+    cosine_vq,
+    e8,
+    ema_vq,
+    fsq,
+    group_vq,
+    grouped_lfq,
+    gsq,
+    gumbel_vq,
+    ibq,
+    ifsq,
+    lfq,
+    none,
+    product_vq,
+    random_code,
+    rfsq,
+    rvq,
+    simvq,
+    vq,
+)
 from quantizers.base import NonFiniteLatentError, Quantizer, QuantizerOutput
 from quantizers.registry import available, build, load_entry_points, lookup, register
 

@@ -5,7 +5,7 @@ of one token's assignment is the sum of its bit entropies, and the distribution 
 over all codes is one matrix product of two half-codebooks: `A^T B / n`, where a row of `A` holds a
 token's probabilities over the first half of the bits and a row of `B` over the rest. Memory is
 O(n 2^(K/2) + 2^K) instead of O(n 2^K), and the time is that of one matrix product. No probability
-is clamped.
+is clamped. Codes of an explicit codebook have no such structure; theirs take one logit a code.
 """
 
 import torch
@@ -32,6 +32,20 @@ def bit_entropies(
     bits = torch.stack([q, p], dim=-1)
     mean_distribution = _product_codes(bits[:, :half]).T @ _product_codes(bits[:, half:])
     return per_token, _entropy(mean_distribution / logits.shape[0])
+
+
+def code_entropies(
+    logits: Float[Tensor, "n v"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Entropies, in nats, of the soft codes with P(code) = softmax(logits) over v explicit codes.
+
+    Returns:
+        The mean entropy of a single token's code, and the entropy of the batch's mean code
+        distribution. Both lie in [0, ln v], the second is never smaller.
+    """
+    log_p = logits.log_softmax(dim=1)
+    p = log_p.exp()
+    return -(p * log_p).sum(dim=1).mean(), _entropy(p.mean(dim=0))
 
 
 def _product_codes(bits: Float[Tensor, "n k 2"]) -> Float[Tensor, "n v"]:

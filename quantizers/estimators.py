@@ -4,17 +4,25 @@ Every estimator returns the code itself in the forward pass, bit for bit, so tha
 `u + (code - u)` drifts by a rounding error between training and decoding.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
+
+Estimator = Literal["straight_through", "rotation"]
+MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, code: Tensor) -> Tensor:
+    def forward(u: Tensor, code: Tensor) -> Tensor:
         return code.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -31,3 +39,87 @@ def straight_through(
     al. 2017. No gradient reaches `code`.
     """
     return _StraightThrough.apply(u, code)
+
+
+class _Rotation(_StraightThrough):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        u, code = ctx.saved_tensors
+        tiny = torch.finfo(u.dtype).tiny
+        length, code_length = u.norm(dim=-1, keepdim=True), code.norm(dim=-1, keepdim=True)
+        target = F.normalize(code, dim=-1)
+        source = torch.where(length > tiny, u / length.clamp_min(tiny), target)
+        axis = F.normalize(source + target, dim=-1)
+        rotated = grad - 2 * axis * _dot(axis, grad) + 2 * source * _dot(target, grad)
+        floor = (code_length / MAX_ROTATION_GAIN).clamp_min(tiny)
+        return rotated * (code_length / length.clamp_min(floor)), None
+
+
+def rotation_trick(
+    u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
+) -> Float[Tensor, "*shape d"]:
+    """The value of `code` with the gradient of `u`, turned and scaled as `u` is to reach its code.
+
+    Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", ICLR 2025,
+    https://arxiv.org/abs/2410.06424, section 4.2: `code = lambda R u`, where R is the rotation in
+    the plane of both, lambda the ratio of their lengths, and neither has a gradient. With unit
+    vectors e of `u`, q of `code` and w of e + q, R = I - 2 w w^T + 2 q e^T. So a gradient g of the
+    output is lambda R^T g at `u`, and none reaches `code`.
+
+    Deviations, which bound the gradient by 3 MAX_ROTATION_GAIN |g|: lambda stops growing at
+    MAX_ROTATION_GAIN. A zero latent has no direction and is not turned. Opposite to its code, where
+    no rotation is preferred, R becomes the reflection I - 2 e e^T.
+    """
+    return _Rotation.apply(u, code)
+
+
+def check_estimator(name: str, channels: int) -> None:
+    """Raises a ValueError for an unknown estimator, or one that codes this short cannot use."""
+    known = get_args(Estimator)
+    if name not in known:
+        raise ValueError(f"estimator must be one of {', '.join(known)}; got {name!r}")
+    if name == "rotation" and channels < 2:
+        raise ValueError(f"estimator 'rotation' needs codes of at least 2 channels, got {channels}")
+
+
+def estimate(
+    name: Estimator, u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
+) -> Float[Tensor, "*shape d"]:
+    """The value of `code` with the gradient of the named estimator at `u`."""
+    return rotation_trick(u, code) if name == "rotation" else straight_through(u, code)
+
+
+class _SoftAssignment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, indices: Tensor, codebook: Tensor) -> Tensor:
+        ctx.save_for_backward(indices, codebook)
+        return F.embedding(indices, codebook)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
+        indices, codebook = ctx.saved_tensors
+        selected = torch.zeros_like(codebook)
+        selected = selected.index_add(0, indices.flatten(), grad.flatten(0, -2))
+        return grad @ codebook.T, None, selected
+
+
+def soft_assignment(
+    p: Float[Tensor, "*position v"],
+    indices: Int[Tensor, "*position"],
+    codebook: Float[Tensor, "v d"],
+) -> Float[Tensor, "*position d"]:
+    """The selected codes, with the gradient of `onehot @ codebook` at `onehot = hard + p - sg(p)`.
+
+    The straight-through Gumbel-softmax of Jang, Gu, Poole, "Categorical Reparameterization with
+    Gumbel-Softmax", ICLR 2017, https://arxiv.org/abs/1611.01144, section 2.2, and the index
+    backpropagation of IBQ. All probabilities get a gradient, and of the codes the selected ones.
+    """
+    return _SoftAssignment.apply(p, indices, codebook)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=-1, keepdim=True)

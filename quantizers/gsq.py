@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
+from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
 from quantizers.registry import register
@@ -40,6 +40,8 @@ class GSQ(Quantizer):
             [-1, 1] when d is 1). By default on the sphere, except where d is 1 and codes keep
             their length: there the sphere has two points only.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up, `straight_through` as in the paper or `rotation`
+            (Fifty et al. 2024), in each group.
     """
 
     codebook: Float[Tensor, "codebooks v d"]
@@ -55,6 +57,7 @@ class GSQ(Quantizer):
         emit: Literal["unit", "raw"] = "unit",
         init: Literal["sphere", "uniform"] | None = None,
         commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if groups < 1 or group_channels < 1 or codebook_size < 2:
             raise ValueError(
@@ -67,6 +70,7 @@ class GSQ(Quantizer):
                 f"got {emit!r} and {init!r}"
             )
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, group_channels)
         super().__init__(
             latent_channels=groups * group_channels, codebook_sizes=(codebook_size,) * groups
         )
@@ -74,6 +78,7 @@ class GSQ(Quantizer):
         self.spherical = group_channels > 2 if spherical is None else spherical
         self.emit = emit
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         if init is None:
             init = "sphere" if self.spherical or group_channels > 1 else "uniform"
         codebooks = 1 if shared else groups
@@ -86,7 +91,7 @@ class GSQ(Quantizer):
         indices = self._search(u)
         code = self._look_up(indices)
         return QuantizerOutput(
-            quantized=straight_through(u, code).flatten(-2).movedim(-1, 1),
+            quantized=estimate(self.estimator, u, code).flatten(-2).movedim(-1, 1),
             indices=indices.movedim(-1, 1),
             losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
         )

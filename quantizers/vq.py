@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
+from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
 from quantizers.registry import register
@@ -28,18 +28,27 @@ class VQ(Quantizer):
         latent_channels: channels of a code, D in the paper.
         codebook_size: number of codes, K in the paper.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up, `straight_through` as in the paper or `rotation`
+            (Fifty et al. 2024).
     """
 
     codebook: Float[Tensor, "v c"]
 
     def __init__(
-        self, *, latent_channels: int = 8, codebook_size: int, commitment_weight: float = 0.25
+        self,
+        *,
+        latent_channels: int = 8,
+        codebook_size: int,
+        commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"VQ needs a codebook_size of at least 2, got {codebook_size}")
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         bound = 1 / codebook_size
         self.codebook = nn.Parameter(
             torch.empty(codebook_size, latent_channels).uniform_(-bound, bound)
@@ -50,7 +59,7 @@ class VQ(Quantizer):
         indices = nearest(u.flatten(0, -2), self.codebook).view(u.shape[:-1])
         code = F.embedding(indices, self.codebook)
         return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
+            quantized=estimate(self.estimator, u, code).movedim(-1, 1),
             indices=indices.unsqueeze(1),
             losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
         )

@@ -20,6 +20,26 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"codebook_size": 16},
         {"codebook_size": 5, "latent_channels": 1, "commitment_weight": 1.0},
         {"codebook_size": 2, "latent_channels": 3, "commitment_weight": 0.0},
+        {"codebook_size": 7, "latent_channels": 4, "estimator": "rotation"},
+    ],
+    "cosine_vq": [
+        {"codebook_size": 16},
+        {"codebook_size": 7, "latent_channels": 2, "commitment_weight": 1.0},
+    ],
+    "simvq": [
+        {"codebook_size": 16},
+        {"codebook_size": 5, "latent_channels": 1, "commitment_weight": 1.0},
+    ],
+    "ema_vq": [
+        {"codebook_size": 16},
+        {"codebook_size": 5, "latent_channels": 1, "decay": 0.0, "smoothing": 0.0},
+        {"codebook_size": 9, "latent_channels": 3, "decay": 0.5, "revival_threshold": 0.0},
+        {"codebook_size": 200, "revival_threshold": 0.9, "commitment_weight": 1.0},
+    ],
+    "group_vq": [
+        {"codebook_size": 16, "codebook_groups": 4},
+        {"codebook_size": 6, "codebook_groups": 1, "latent_channels": 1},
+        {"codebook_size": 7, "codebook_groups": 7, "commitment_weight": 1.0},
     ],
     "gsq": [
         {"groups": 2, "group_channels": 4, "codebook_size": 16},
@@ -31,6 +51,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"groups": 2, "group_channels": 2, "codebook_size": 8, "commitment_weight": 1.0},
         {"groups": 2, "group_channels": 2, "codebook_size": 8, "spherical": True},
         {"groups": 3, "group_channels": 2, "codebook_size": 5, "init": "sphere", "emit": "unit"},
+        {"groups": 2, "group_channels": 4, "codebook_size": 16, "estimator": "rotation"},
     ],
     "fsq": [
         {"levels": (8, 5, 5, 5)},
@@ -45,6 +66,52 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"latent_channels": 5, "entropy_weight": 0.0, "commitment_weight": 1.0},
         {"latent_channels": 40, "entropy_weight": 0.0},
     ],
+    "bsq": [
+        {"latent_channels": 6},
+        {"latent_channels": 2, "temperature": 0.01, "diversity_weight": 0.5},
+        {"latent_channels": 5, "entropy_weight": 0.0, "commitment_weight": 1.0},
+        {"latent_channels": 40, "entropy_weight": 0.0},
+    ],
+    "ifsq": [
+        {"levels": (17, 15)},
+        {"levels": [3, 5, 7], "alpha": 2.0},
+        {"levels": (1201, 3), "alpha": 0.5},
+    ],
+    "random_code": [
+        {"codebook_size": 1024},
+        {"codebook_size": 5, "latent_channels": 1},
+    ],
+    "grouped_lfq": [
+        {"groups": 2, "group_channels": 3},
+        {"groups": 1, "group_channels": 4, "temperature": 1.0, "diversity_weight": 0.5},
+        {"groups": 3, "group_channels": 1, "commitment_weight": 1.0},
+        {"groups": 2, "group_channels": 40, "entropy_weight": 0.0},
+    ],
+    "product_vq": [
+        {"groups": 2, "group_channels": 4, "codebook_size": 16},
+        {"groups": 3, "group_channels": 1, "codebook_size": 5, "commitment_weight": 1.0},
+        {"groups": 1, "group_channels": 3, "codebook_size": 7, "commitment_weight": 0.0},
+    ],
+    "rvq": [
+        {"codebook_size": 16, "stages": 2},
+        {"codebook_size": 6, "stages": 3, "latent_channels": 3, "shared": False},
+        {"codebook_size": 8, "stages": 1, "latent_channels": 1, "commitment_weight": 1.0},
+    ],
+    "ibq": [
+        {"codebook_size": 16, "latent_channels": 4},
+        {"codebook_size": 2, "latent_channels": 1, "temperature": 1.0, "commitment_weight": 1.0},
+        {"codebook_size": 9, "latent_channels": 3, "entropy_weight": 0.0},
+    ],
+    "gumbel_vq": [
+        {"codebook_size": 16, "latent_channels": 4},
+        {"codebook_size": 2, "latent_channels": 1, "temperature": 0.5, "kl_weight": 1.0},
+    ],
+    "e8": [{}, {"groups": 2}],
+    "rfsq": [
+        {"levels": (4, 4), "stages": 2},
+        {"levels": [8, 5, 3], "stages": 3, "initial_scale": 2.0},
+        {"levels": (5,), "stages": 1},
+    ],
 }
 
 LAWS = {
@@ -53,6 +120,8 @@ LAWS = {
     "gradient": "a gradient of the output reaches the latent",
     "independence": "in eval mode a position's code depends on no other image",
     "precision": "the indices do not depend on the dtype that carries the latent",
+    "determinism": "in training mode, too, the same latent gets the same code each time",
+    "locality": "in eval mode a position's code depends on the latent alone, not on its place",
 }
 
 
@@ -109,7 +178,10 @@ def quantizer(
         assert name in LAWS
         if name in breaks:
             pytest.skip(breaks[name])
-    return make(0)
+    quantizer = make(0)
+    if "determinism" in breaks:
+        quantizer.eval()  # a test that compares two calls must ask for training mode itself
+    return quantizer
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def test_memory_layout_changes_nothing(quantizer, latent):
         assert torch.equal(output.quantized, expected.quantized), layout
 
 
+@pytest.mark.law("locality")
 def test_an_expanded_latent_gets_one_code_everywhere(quantizer, latent):
     output = quantizer(latent[:1, :, :1, :1].expand(4, -1, 2, 3))
     assert torch.equal(output.indices, output.indices[:1, :, :1, :1].expand_as(output.indices))

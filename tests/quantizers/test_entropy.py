@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers.entropy import bit_entropies
+from quantizers.entropy import bit_entropies, code_entropies
 
 
 @pytest.mark.parametrize("bits", range(1, 13))
@@ -71,6 +71,24 @@ def test_saturated_bits_stay_finite_in_float32(size):
     assert of_batch.isfinite()
     (per_token - of_batch).backward()
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_explicit_codes_of_a_cube_have_the_entropies_of_their_bits(bits):
+    logits = _logits(40, bits, 2.0).requires_grad_()
+    codes = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5]).double()] * bits)
+    explicit = code_entropies(logits @ codes.view(2**bits, bits).T)
+    for entropy, expected in zip(explicit, bit_entropies(logits), strict=True):
+        torch.testing.assert_close(entropy, expected, rtol=1e-12, atol=1e-12)
+        (gradient,) = torch.autograd.grad(entropy, logits, retain_graph=True)
+        (expected_gradient,) = torch.autograd.grad(expected, logits, retain_graph=True)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_explicit_codes_of_one_token_each_have_the_entropy_of_their_number():
+    per_token, of_batch = code_entropies(1e4 * torch.eye(5))
+    assert float(per_token) == pytest.approx(0, abs=1e-6)
+    assert float(of_batch) == pytest.approx(math.log(5))
 
 
 def _logits(tokens: int, bits: int, spread: float) -> Tensor:

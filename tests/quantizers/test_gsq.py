@@ -140,6 +140,23 @@ def test_the_gradient_passes_the_normalisation_of_the_latent(z):
     torch.testing.assert_close(by_group(z.grad).double(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_the_rotation_trick_turns_the_gradient_of_each_group(z):
+    """On the sphere it does not scale; then comes the normalisation, as without the trick."""
+    output = make(estimator="rotation")(z.requires_grad_())
+    assert torch.equal(output.quantized, make()(z).quantized)
+    upstream = torch.randn(z.shape, generator=torch.Generator().manual_seed(2))
+    output.quantized.backward(upstream)
+    latents, code, g = (by_group(x.detach()).double() for x in (z, output.quantized, upstream))
+    unit = F.normalize(latents, dim=-1)
+    axis = F.normalize(unit + code, dim=-1)
+    rotation = torch.eye(4).double() - 2 * axis[..., None] * axis[..., None, :]
+    rotation += 2 * code[..., None] * unit[..., None, :]
+    turned = (rotation.mT @ g[..., None]).squeeze(-1)
+    tangent = turned - unit * (unit * turned).sum(dim=-1, keepdim=True)
+    expected = tangent / latents.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(by_group(z.grad).double(), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("emit", ["unit", "raw"])
 def test_losses_have_the_closed_form_of_equation_5(z, emit):
     """The mean over all elements of the squared distance of the unit latent to the emitted code."""

@@ -1,9 +1,11 @@
 """Facts of VQ: van den Oord et al. 2017, equations 1 to 3."""
 
+import inspect
+
 import pytest
 import torch
 
-from quantizers import build
+from quantizers import build, lookup
 
 
 @pytest.fixture
@@ -75,6 +77,25 @@ def test_the_gradient_of_the_output_passes_the_look_up_unchanged(vq, z):
     assert vq.codebook.grad is None
 
 
+def test_the_rotation_trick_changes_the_gradient_of_the_output_alone(vq, z):
+    """Each gradient keeps its angle to the code, and its length follows that of the code."""
+    rotating = build(
+        "vq", latent_channels=3, codebook_size=11, commitment_weight=0.4, estimator="rotation"
+    )
+    rotating.load_state_dict(vq.state_dict())
+    expected, output = vq(z), rotating(z.requires_grad_())
+    assert torch.equal(output.quantized, expected.quantized)
+    assert output.losses == expected.losses
+    upstream = torch.randn(z.shape, generator=torch.Generator().manual_seed(2))
+    output.quantized.backward(upstream)
+    code = expected.quantized.detach()
+    gain = code.norm(dim=1) / z.detach().norm(dim=1)
+    torch.testing.assert_close(z.grad.norm(dim=1), gain * upstream.norm(dim=1))
+    angle = torch.cosine_similarity(z.grad, z.detach(), dim=1)
+    torch.testing.assert_close(angle, torch.cosine_similarity(upstream, code, dim=1))
+    assert rotating.codebook.grad is None
+
+
 def test_moving_latents_and_codes_together_changes_no_index(vq, z):
     expected = vq(z).indices
     with torch.no_grad():
@@ -118,8 +139,14 @@ def test_one_million_codes_fit_without_a_matrix_of_distances():
         ({"codebook_size": 4, "commitment_weight": float("nan")}, "commitment_weight .* got nan"),
         ({"codebook_size": 4, "commitment_weight": float("inf")}, "commitment_weight .* got inf"),
         ({"codebook_size": 4, "latent_channels": 0}, "latent_channels must be at least 1, got 0"),
+        ({"codebook_size": 4, "estimator": "rotate"}, "straight_through, rotation; got 'rotate'"),
+        (
+            {"codebook_size": 4, "latent_channels": 1, "estimator": "rotation"},
+            "codes of at least 2 channels, got 1",
+        ),
     ],
 )
 def test_wrong_hyperparameters_are_refused(wrong, message):
+    unchecked = inspect.unwrap(lookup("vq").__init__)  # without the run-time type checks
     with pytest.raises(ValueError, match=message):
-        build("vq", **wrong)
+        unchecked(object.__new__(lookup("vq")), **wrong)

@@ -1,0 +1,113 @@
+"""Binary Spherical Quantization (BSQ): the signs of a latent on the unit sphere.
+
+Zhao, Xiong, Krähenbühl, "Image and Video Tokenization with Binary Spherical Quantization", ICLR
+2025, https://arxiv.org/abs/2406.07548, section 4; temperature and weights as in the authors'
+configurations (https://github.com/zhaoyue-zephyrus/bsq-vit).
+
+The gradient sees u / sqrt(L), as in the authors' code: the straight-through step leads from u to
+sign(u), and both are then divided by sqrt(L). So a gradient g of the output arrives at u as
+g / sqrt(L), and at the latent through the normalisation. A step from u to the code itself would
+make it sqrt(L) times as large.
+
+Deviations: the entropy of the batch is exact over all 2^L codes, by factorisation; the authors sum
+the entropies of groups of bits, an upper bound. Their weight of the entropies falls from three
+times its value within the first steps and is multiplied by the temperature, which is 1; here it is
+constant. A zero is the bit 0.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.estimators import straight_through
+from quantizers.losses import check_weight
+from quantizers.registry import register
+
+
+@register("bsq")
+class BSQ(Quantizer):
+    """Codes are the 2^L corners {-1/sqrt(L), 1/sqrt(L)}^L of a cube in the unit sphere.
+
+    Nothing is learned. In an index the first channel is the most significant bit.
+
+    Args:
+        latent_channels: bits, L in the paper.
+        entropy_weight: weight of both entropy terms. The first lowers the entropy of a token's
+            soft code (certainty), the second raises that of the mean over the batch (diversity).
+        diversity_weight: weight of the second relative to the first, gamma in the paper.
+        temperature: tau of the soft code, p(code | u) proportional to exp(2 <u, code> / tau).
+        commitment_weight: beta, on the mean over all elements of (u - sg(code))^2. It is 0 in the
+            authors' configurations; their code sums over channels, so its beta counts L times.
+    """
+
+    strides: Int[Tensor, " c"]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int,
+        entropy_weight: float = 0.1,
+        diversity_weight: float = 1.0,
+        temperature: float = 1.0,
+        commitment_weight: float = 0.0,
+    ) -> None:
+        if not 2 <= latent_channels <= 62:  # a sphere of one channel passes no gradient
+            raise ValueError(f"BSQ packs 2 to 62 bits in an index, got {latent_channels}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"BSQ needs a finite temperature above 0, got {temperature}")
+        check_weight("entropy_weight", entropy_weight)
+        check_weight("diversity_weight", diversity_weight)
+        check_weight("commitment_weight", commitment_weight)
+        if entropy_weight and latent_channels > MAX_ENTROPY_BITS:
+            raise ValueError(
+                f"the batch entropy of BSQ covers all 2^L codes for at most {MAX_ENTROPY_BITS} "
+                f"latent_channels, got {latent_channels}; entropy_weight=0 leaves it out"
+            )
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(2**latent_channels,))
+        self.entropy_weight = entropy_weight
+        self.diversity_weight = diversity_weight
+        self.temperature = temperature
+        self.commitment_weight = commitment_weight
+        strides = [2**bit for bit in reversed(range(latent_channels))]
+        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        v = z.movedim(1, -1)
+        u = F.normalize(v, dim=-1)
+        bits = v > 0  # the sign of u, which may underflow to zero
+        code = self._codes(bits)
+        return QuantizerOutput(
+            quantized=straight_through(u * self._coordinate, code).movedim(-1, 1),
+            indices=(bits * self.strides).sum(dim=-1).unsqueeze(1),
+            losses=self._losses(u, code),
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        bits = indices.movedim(1, -1) // self.strides % 2 == 1
+        return self._codes(bits).movedim(-1, 1)
+
+    @property
+    def _coordinate(self) -> float:
+        """Size of every coordinate of a code, 1 / sqrt(L)."""
+        return self.latent_channels**-0.5
+
+    def _codes(self, bits: Bool[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
+        return (bits.float() * 2 - 1) * self._coordinate
+
+    def _losses(
+        self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
+    ) -> dict[str, Tensor]:
+        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        if self.entropy_weight:
+            # exp(2 u / (tau sqrt(L))) against its inverse: the logit of one bit is twice that
+            logits = u.flatten(0, -2) * (4 * self._coordinate / self.temperature)
+            certainty, diversity = bit_entropies(logits)
+            losses["token_entropy"] = self.entropy_weight * certainty
+            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+        return losses
+
+    def extra_repr(self) -> str:
+        return f"latent_channels={self.latent_channels}"

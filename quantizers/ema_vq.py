@@ -1,0 +1,161 @@
+"""EMA-VQ: every code follows the moving average of the latents that choose it.
+
+Van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", NeurIPS 2017,
+https://arxiv.org/abs/1711.00937, appendix A.1, with the Laplace smoothing of cluster sizes in the
+authors' code (Sonnet). Codes that hardly any latent chooses are revived as in SoundStream
+(Zeghidour et al. 2021, https://arxiv.org/abs/2107.03312, section III-C).
+
+Deviations: the averages start empty, so that the first update gives plain cluster means; a code
+that no latent has chosen yet stays where it is. SoundStream revives a code below two latents an
+update, which presumes many latents a code; here the threshold is a share of the mean cluster size,
+and so it holds for every batch and codebook. A revived code gets the mean cluster size, which the
+smoothing leaves as it is.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import straight_through
+from quantizers.losses import check_weight
+from quantizers.nearest import nearest
+from quantizers.registry import register
+
+
+@register("ema_vq")
+class EMAVQ(Quantizer):
+    """A codebook without gradient: code e_i = m_i / N_i, where N_i and m_i are moving averages.
+
+    A training forward only counts. `update` then moves the codebook, once for all forwards since
+    the last update, so accumulated gradients see one codebook. It revives codes by latents of the
+    last forward, drawn from torch's global generator.
+
+    Args:
+        latent_channels: channels of a code, D in the paper.
+        codebook_size: number of codes, K in the paper.
+        decay: gamma in the paper; 0 forgets all but the latents since the last update.
+        smoothing: epsilon of the Laplace smoothing of the cluster sizes.
+        revival_threshold: a code is revived when its cluster size falls below this share of the
+            mean over all codes; 0 revives none.
+        commitment_weight: beta in the paper.
+
+    Attributes:
+        cluster_sizes: N, how many latents an update choose each code.
+        cluster_sums: m, the sum of these latents.
+    """
+
+    codebook: Float[Tensor, "v c"]
+    cluster_sizes: Float[Tensor, " v"]
+    cluster_sums: Float[Tensor, "v c"]
+    pending_sizes: Float[Tensor, " v"]
+    pending_sums: Float[Tensor, "v c"]
+    last_latents: Float[Tensor, "n c"]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int = 8,
+        codebook_size: int,
+        decay: float = 0.99,
+        smoothing: float = 1e-5,
+        revival_threshold: float = 0.1,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if codebook_size < 2:
+            raise ValueError(f"EMAVQ needs a codebook_size of at least 2, got {codebook_size}")
+        if not 0 <= decay < 1 or not 0 <= revival_threshold < 1:
+            raise ValueError(
+                "EMAVQ needs decay and revival_threshold in [0, 1), "
+                f"got {decay} and {revival_threshold}"
+            )
+        check_weight("smoothing", smoothing)
+        check_weight("commitment_weight", commitment_weight)
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
+        self.decay = decay
+        self.smoothing = smoothing
+        self.revival_threshold = revival_threshold
+        self.commitment_weight = commitment_weight
+        shape, bound = (codebook_size, latent_channels), 1 / codebook_size
+        self.register_buffer("codebook", torch.empty(shape).uniform_(-bound, bound))
+        self.register_buffer("cluster_sizes", torch.zeros(codebook_size))
+        self.register_buffer("cluster_sums", torch.zeros(shape))
+        self.register_buffer("pending_sizes", torch.zeros(codebook_size), persistent=False)
+        self.register_buffer("pending_sums", torch.zeros(shape), persistent=False)
+        self.register_buffer("last_latents", torch.empty(0, latent_channels), persistent=False)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1)
+        latents = u.flatten(0, -2)
+        choices = nearest(latents, self.codebook)
+        if self.training:
+            self._count(latents.detach(), choices)
+        indices = choices.view(u.shape[:-1])
+        code = F.embedding(indices, self.codebook)
+        return QuantizerOutput(
+            quantized=straight_through(u, code).movedim(-1, 1),
+            indices=indices.unsqueeze(1),
+            losses={"commitment": self.commitment_weight * F.mse_loss(u, code)},
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Moves averages and codes, then revives; without a training forward before, nothing.
+
+        In a distributed run every process calls it; all count together and end with one codebook.
+        """
+        if len(self.last_latents) == 0:
+            return
+        if _is_distributed():
+            dist.all_reduce(self.pending_sizes)
+            dist.all_reduce(self.pending_sums)
+        self.cluster_sizes.lerp_(self.pending_sizes, 1 - self.decay)
+        self.cluster_sums.lerp_(self.pending_sums, 1 - self.decay)
+        means = self.cluster_sums / self._smoothed_sizes().unsqueeze(1)
+        ever_chosen = self.cluster_sizes.unsqueeze(1) > 0
+        self.codebook.copy_(torch.where(ever_chosen, means, self.codebook))
+        self._revive()
+        if _is_distributed():  # each process drew from its own latents
+            for state in (self.codebook, self.cluster_sizes, self.cluster_sums):
+                dist.broadcast(state, src=0)
+        self.pending_sizes.zero_()
+        self.pending_sums.zero_()
+        self.last_latents = self.last_latents.new_empty(0, self.latent_channels)
+
+    def _count(self, latents: Float[Tensor, "n c"], choices: Int[Tensor, " n"]) -> None:
+        self.pending_sizes.index_add_(0, choices, torch.ones_like(latents[:, 0]))
+        self.pending_sums.index_add_(0, choices, latents)
+        self.last_latents = latents
+
+    def _smoothed_sizes(self) -> Float[Tensor, " v"]:
+        """Cluster sizes of the same total, as if each code had been chosen `smoothing` more."""
+        total = self.cluster_sizes.sum()
+        smoothed = self.cluster_sizes + self.smoothing
+        return smoothed / (total + len(smoothed) * self.smoothing) * total
+
+    def _revive(self) -> None:
+        """Moves codes out of use to latents, each to one of its own.
+
+        Sizes and sums move along: left alone, they would undo the revival in the next update.
+        """
+        mean_size = self.cluster_sizes.mean()
+        dead = (self.cluster_sizes < self.revival_threshold * mean_size).nonzero().squeeze(1)
+        order = torch.randperm(len(self.last_latents), device=self.last_latents.device)
+        latents = self.last_latents[order[: len(dead)]]
+        revived = dead[: len(latents)]  # with more dead codes than latents, the others wait
+        self.codebook[revived] = latents
+        self.cluster_sizes[revived] = mean_size
+        self.cluster_sums[revived] = mean_size * latents
+
+    def extra_repr(self) -> str:
+        size, channels = self.codebook.shape
+        return f"codebook_size={size}, latent_channels={channels}, decay={self.decay}"
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,113 @@
+"""Grouped Look-up Free Quantization: LFQ with the entropies of groups of bits.
+
+Zhuang et al., "WeTok: Powerful Discrete Tokenization for High-Fidelity Visual Reconstruction", ICLR
+2026, https://arxiv.org/abs/2508.05599, group-wise look-up free quantization (GQ); temperature and
+weights as in the authors' code (https://github.com/zhuangshaobin/WeTok). The paper's generative
+decoder is no part of a quantizer.
+
+Deviations: the authors' code averages the soft codes over tokens and groups alike, so that one
+distribution over 2^d codes serves all groups, and its entropy of a token is the mean over groups.
+Here every group keeps its own distribution, and both entropies are sums over groups, as in the
+paper. They are exact, by factorisation, without a constant inside the logarithm. A zero is the bit
+0. In an index the first channel of a group is the most significant bit, there the least.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.estimators import straight_through
+from quantizers.losses import check_weight
+from quantizers.registry import register
+
+
+@register("grouped_lfq")
+class GroupedLFQ(Quantizer):
+    """Codes are the vertices of the cube {-1, 1}^(G d), indexed group by group; nothing is learned.
+
+    The output is that of LFQ. Only the entropies differ, whose cost grows with 2^d instead of
+    2^(G d): one group is LFQ, and groups of one bit treat all bits as independent.
+
+    Args:
+        groups: number of groups, G.
+        group_channels: bits of one group, d.
+        entropy_weight: weight of both entropy terms, each summed over the groups. The first lowers
+            the entropy of a token's soft code (certainty), the second raises the entropy of the
+            mean over the batch (diversity).
+        diversity_weight: weight of the second relative to the first, gamma.
+        temperature: tau of a group's soft code, p(code | z) proportional to
+            exp(2 <z, code> / tau).
+        commitment_weight: beta, on the mean over all elements of (z - sg(code))^2.
+    """
+
+    strides: Int[Tensor, " d"]
+
+    def __init__(
+        self,
+        *,
+        groups: int,
+        group_channels: int,
+        entropy_weight: float = 0.1,
+        diversity_weight: float = 1.0,
+        temperature: float = 0.01,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if groups < 1 or not 1 <= group_channels <= 62:
+            raise ValueError(
+                "grouped LFQ needs groups >= 1 and packs 1 to 62 group_channels in an index, "
+                f"got {groups} and {group_channels}"
+            )
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"grouped LFQ needs a finite temperature above 0, got {temperature}")
+        check_weight("entropy_weight", entropy_weight)
+        check_weight("diversity_weight", diversity_weight)
+        check_weight("commitment_weight", commitment_weight)
+        if entropy_weight and group_channels > MAX_ENTROPY_BITS:
+            raise ValueError(
+                f"the batch entropy of a group covers all its codes for at most {MAX_ENTROPY_BITS} "
+                f"group_channels, got {group_channels}; more groups make them smaller, and "
+                "entropy_weight=0 leaves it out"
+            )
+        super().__init__(
+            latent_channels=groups * group_channels, codebook_sizes=(2**group_channels,) * groups
+        )
+        self.groups = groups
+        self.entropy_weight = entropy_weight
+        self.diversity_weight = diversity_weight
+        self.temperature = temperature
+        self.commitment_weight = commitment_weight
+        strides = [2**bit for bit in reversed(range(group_channels))]
+        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1).unflatten(-1, (self.groups, -1))  # groups are contiguous channels
+        bits = u > 0
+        code = bits.to(u.dtype) * 2 - 1
+        return QuantizerOutput(
+            quantized=straight_through(u, code).flatten(-2).movedim(-1, 1),
+            indices=(bits * self.strides).sum(dim=-1).movedim(-1, 1),
+            losses=self._losses(u, code),
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        bits = indices.movedim(1, -1).unsqueeze(-1) // self.strides % 2
+        return (bits.float() * 2 - 1).flatten(-2).movedim(-1, 1)
+
+    def _losses(
+        self, u: Float[Tensor, "*position k d"], code: Float[Tensor, "*position k d"]
+    ) -> dict[str, Tensor]:
+        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        if self.entropy_weight:
+            # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
+            logits = u.flatten(0, -3) * (4 / self.temperature)
+            entropies = [torch.stack(bit_entropies(group)) for group in logits.unbind(dim=1)]
+            certainty, diversity = torch.stack(entropies).sum(dim=0).unbind()
+            losses["token_entropy"] = self.entropy_weight * certainty
+            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+        return losses
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}, group_channels={len(self.strides)}"

@@ -1,0 +1,99 @@
+"""Gumbel-softmax quantization: codes are drawn from a categorical distribution in training.
+
+Jang, Gu, Poole, "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017,
+https://arxiv.org/abs/1611.01144, equations 1 and 2 and the straight-through estimator of section
+2.2; as a quantizer, its prior and its weights as in VQGAN's released code (Esser, Rombach, Ommer,
+CVPR 2021, https://arxiv.org/abs/2012.09841).
+
+Deviations: the temperature is constant, since a quantizer does not know the step; released recipes
+lower it during training. The code of highest probability is used in eval mode, where the released
+code goes on drawing. The logarithm of the KL term is exact; the released code adds 1e-10.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import soft_assignment
+from quantizers.losses import check_weight
+from quantizers.registry import register
+
+
+@register("gumbel_vq")
+class GumbelVQ(Quantizer):
+    """A linear layer gives each code's unnormalised log-probability; a drawn code is emitted.
+
+    Latents and codes share no space: the codebook learns from the decoder alone. In training the
+    random numbers come from torch's global generator; all n x V logits are held in memory.
+
+    Args:
+        latent_channels: channels of the latent and of a code; as in VQGAN, so wide that the logits
+            may depend on all that the encoder knows.
+        codebook_size: number of classes of the distribution, k in the paper.
+        temperature: tau of the softmax that carries the gradient; the drawn code does not depend
+            on it.
+        kl_weight: weight of the KL divergence of a token's distribution from the uniform one, in
+            nats.
+    """
+
+    breaks: ClassVar[Mapping[str, str]] = {
+        "projection": "logits are a learned function of the latent, not a distance to the codes",
+        "determinism": "the codes of a training step are drawn at random",
+    }
+
+    codebook: Float[Tensor, "v c"]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int = 256,
+        codebook_size: int,
+        temperature: float = 1.0,
+        kl_weight: float = 5e-4,
+    ) -> None:
+        if codebook_size < 2:
+            raise ValueError(f"GumbelVQ needs a codebook_size of at least 2, got {codebook_size}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"GumbelVQ needs a finite temperature above 0, got {temperature}")
+        check_weight("kl_weight", kl_weight)
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
+        self.temperature = temperature
+        self.kl_weight = kl_weight
+        self.to_logits = nn.Linear(latent_channels, codebook_size)
+        self.codebook = nn.Parameter(torch.randn(codebook_size, latent_channels))
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1)
+        logits = self.to_logits(u.flatten(0, -2))
+        scores = logits + _gumbel_like(logits) if self.training else logits
+        indices = scores.argmax(dim=1)  # of equal scores the lowest index
+        probabilities = (scores / self.temperature).softmax(dim=1)
+        quantized = soft_assignment(probabilities, indices, self.codebook)
+        return QuantizerOutput(
+            quantized=quantized.view(u.shape).movedim(-1, 1),
+            indices=indices.view(u.shape[:-1]).unsqueeze(1),
+            losses={"kl": self.kl_weight * _kl_to_uniform(logits)},
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}"
+
+
+def _gumbel_like(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
+    """Samples of Gumbel(0, 1): -log of an exponential variable."""
+    return -torch.empty_like(logits).exponential_().log()
+
+
+def _kl_to_uniform(logits: Float[Tensor, "n v"]) -> Float[Tensor, ""]:
+    """Mean over tokens of KL(softmax(logits) || uniform) = ln v - entropy, in nats."""
+    log_p = logits.log_softmax(dim=1)
+    return (log_p.exp() * (log_p + math.log(logits.shape[1]))).sum(dim=1).mean()

@@ -1,0 +1,90 @@
+"""Product quantization: split every latent into groups of channels, one codebook for each group.
+
+Jégou, Douze, Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011,
+https://inria.hal.science/inria-00514462, section II-B; trained by gradient as in Chen, Li, Sun,
+"Differentiable Product Quantization for End-to-End Embedding Compression", ICML 2020,
+https://arxiv.org/abs/1908.09756, with the Euclidean distance.
+
+Deviations: codes start and are trained as in VQ, with no k-means; there is no normalisation of
+the distances over a batch.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.losses import check_weight
+from quantizers.registry import build, register
+
+
+@register("product_vq")
+class ProductVQ(Quantizer):
+    """Codes are the Cartesian product of G codebooks: V^G codes from G * V stored rows.
+
+    The nearest code of the product is made of the nearest code of each group, so the search over
+    all V^G codes is exact. The losses are those of VQ with the product as its codebook.
+
+    Args:
+        groups: number of subvectors, m in the paper; the latent has m * D* channels.
+        group_channels: channels of a subvector, D* in the paper.
+        codebook_size: codes of one subquantizer, k* in the paper.
+        commitment_weight: beta of VQ, on the mean over all channels.
+    """
+
+    subquantizers: Iterable[Quantizer]
+
+    def __init__(
+        self,
+        *,
+        groups: int,
+        group_channels: int,
+        codebook_size: int,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if groups < 1 or group_channels < 1 or codebook_size < 2:
+            raise ValueError(
+                "product VQ needs groups >= 1, group_channels >= 1 and codebook_size >= 2, got "
+                f"{groups}, {group_channels} and {codebook_size}"
+            )
+        check_weight("commitment_weight", commitment_weight)
+        super().__init__(
+            latent_channels=groups * group_channels, codebook_sizes=(codebook_size,) * groups
+        )
+        self.group_channels = group_channels
+        subquantizers = nn.ModuleList(
+            build(
+                "vq",
+                latent_channels=group_channels,
+                codebook_size=codebook_size,
+                commitment_weight=commitment_weight,
+            )
+            for _ in range(groups)
+        )
+        self.subquantizers = cast(Iterable[Quantizer], subquantizers)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        subvectors = z.split(self.group_channels, dim=1)
+        outputs = [
+            subquantizer.quantize(subvector)
+            for subquantizer, subvector in zip(self.subquantizers, subvectors, strict=True)
+        ]
+        losses = {
+            name: torch.stack([output.losses[name] for output in outputs]).mean()
+            for name in outputs[0].losses  # all groups are equally wide: the mean over elements
+        }
+        return QuantizerOutput(
+            quantized=torch.cat([output.quantized for output in outputs], dim=1),
+            indices=torch.cat([output.indices for output in outputs], dim=1),
+            losses=losses,
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        codes = [
+            subquantizer.dequantize(index)
+            for subquantizer, index in zip(self.subquantizers, indices.split(1, dim=1), strict=True)
+        ]
+        return torch.cat(codes, dim=1)

@@ -1,0 +1,106 @@
+"""Residual Vector Quantization (RVQ): each stage quantizes what the stages before it left over.
+
+Lee et al., "Autoregressive Image Generation using Residual Quantization" (RQ-VAE), CVPR 2022,
+https://arxiv.org/abs/2203.01941, section 3.1; in neural codecs since Zeghidour et al.,
+"SoundStream", 2021, https://arxiv.org/abs/2107.03312, algorithm 1.
+
+Deviations: codes are trained by gradient, each on the residual that its stage looked up, not by a
+moving average, and unused codes are not restarted. The released code of RQ-VAE averages the
+commitment losses of the stages; here they are summed, as in the paper.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import add
+from typing import ClassVar, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import straight_through
+from quantizers.registry import build, register
+
+
+@register("rvq")
+class RVQ(Quantizer):
+    """Sums one code of each stage: r_0 = z, k_d = Q(r_(d-1)), r_d = r_(d-1) - e(k_d).
+
+    The losses are the sums over all stages of those of VQ on the residual r_(d-1). The
+    commitment of a stage, |r_(d-1) - sg[e(k_d)]|^2, is that of the paper, |z - sg[z^(d)]|^2,
+    where z^(d) is the sum of the first d codes. In a shared codebook, indices in another order
+    have the same sum: fewer different codes than the nominal rate counts.
+
+    Args:
+        latent_channels: channels of a code, n_z in the paper.
+        codebook_size: codes of one stage, K in the paper.
+        stages: quantization depth, D in the paper.
+        shared: one codebook for all stages, as in the paper, or one for each.
+        commitment_weight: beta in the paper, on the mean over all elements.
+    """
+
+    breaks: ClassVar[Mapping[str, str]] = {
+        "projection": "the search is greedy: it may take a sum of codes apart in another way"
+    }
+
+    quantizers: Iterable[Quantizer]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int = 8,
+        codebook_size: int,
+        stages: int,
+        shared: bool = True,
+        commitment_weight: float = 0.25,
+    ) -> None:
+        if stages < 1:
+            raise ValueError(f"RVQ needs at least 1 stage, got {stages}")
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,) * stages)
+        quantizers = nn.ModuleList(
+            build(
+                "vq",
+                latent_channels=latent_channels,
+                codebook_size=codebook_size,
+                commitment_weight=commitment_weight,
+            )
+            for _ in range(1 if shared else stages)
+        )
+        self.quantizers = cast(Iterable[Quantizer], quantizers)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        residual, outputs = z, []
+        for stage in self._stages:
+            output = stage.quantize(residual)
+            residual = residual - output.quantized.detach()
+            outputs.append(output)
+        code = reduce(add, [output.quantized for output in outputs])
+        return QuantizerOutput(
+            quantized=straight_through(z, code),
+            indices=torch.cat([output.indices for output in outputs], dim=1),
+            losses={
+                name: reduce(add, [output.losses[name] for output in outputs])
+                for name in outputs[0].losses
+            },
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        """Sums the codes of the first k stages; fewer than all give a coarser code."""
+        stages = self._stages
+        if not 1 <= indices.shape[1] <= len(stages):
+            raise ValueError(
+                f"RVQ decodes the indices of its first 1 to {len(stages)} stages on axis 1, "
+                f"got {indices.shape[1]}"
+            )
+        each = zip(stages, indices.split(1, dim=1), strict=False)
+        return reduce(add, [stage.dequantize(index) for stage, index in each])
+
+    @property
+    def _stages(self) -> list[Quantizer]:
+        """The quantizer of each stage: the same one for all where the codebook is shared."""
+        quantizers = list(self.quantizers)
+        return quantizers * (len(self.codebook_sizes) // len(quantizers))
+
+    def extra_repr(self) -> str:
+        return f"stages={len(self.codebook_sizes)}"

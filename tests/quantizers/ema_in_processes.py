@@ -1,0 +1,48 @@
+"""One of two processes that train an EMA codebook together, for test_ema_vq.py.
+
+Usage: ema_in_processes.py RANK FOLDER
+"""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from quantizers import Quantizer, build
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    """Normal numbers from a seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(rank: int, revival_threshold: float) -> Quantizer:
+    """Three updates, each on a batch of this process alone, of another length than its peer's."""
+    ema_vq = build(
+        "ema_vq", codebook_size=32, latent_channels=3, revival_threshold=revival_threshold
+    ).train()
+    ema_vq.codebook.copy_(normal(32, 3, seed=0))
+    torch.manual_seed(rank)
+    for number in range(3):
+        ema_vq(normal(10 + rank, 3, seed=2 * number + rank))
+        ema_vq.update()
+    return ema_vq
+
+
+def main() -> None:
+    """Trains with and without revival and saves what came of it."""
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    result = {
+        "counted": trained(rank, revival_threshold=0.0).codebook,
+        "revived": list(trained(rank, revival_threshold=0.5).state_dict().values()),
+    }
+    torch.save(result, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
