@@ -120,7 +120,8 @@ def test_a_failing_job_leaves_a_row_and_the_others_run(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("quantizer=gqs", "unknown quantizer 'gqs'; known: fsq, gsq"),
+        ("quantizer=gqs", "lfq, none"),
+        ("quantizer=gqs", "did you mean 'gsq'?"),
         ("sed=1", "did you mean 'seed'?"),
         ("recipe.stpes=3", "did you mean 'recipe.steps'?"),
         ("recipe.steps=abc", "'abc' of type 'str' could not be converted to Integer"),
@@ -166,9 +167,18 @@ def test_moving_leaderboards_publishes_finished_runs_there(bench, tmp_path):
     assert len(list((tmp_path / "other" / "records").glob("*.json"))) == 1
 
 
-def test_glob_runs_every_method(bench, results):
+def test_glob_runs_every_method_and_skips_those_without_the_rate(bench, results, capsys):
     assert bench("quantizer=glob(*)") == 0
-    assert {row[0] for row in results()[0]} == set(available())
+    rows = {row[0] for row in results()[0]}
+    skipped = set(available()) - rows
+    error = capsys.readouterr().err
+    assert {"gsq", "vq", "fsq", "lfq", "none"} <= rows
+    assert all(f"skipped: quantizer {name} has no operating point" in error for name in skipped)
+    assert error.count("skipped:") == len(skipped)
+
+
+def test_nothing_but_skipped_jobs_is_a_failure(bench):
+    assert bench("quantizer=gsq,fsq", "rate=11") == 1
 
 
 def test_help_is_one_page(capsys):
