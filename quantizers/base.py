@@ -92,7 +92,11 @@ class Quantizer(nn.Module, ABC):
 
 
 def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
-    """Raises for NaN and infinity; one pass over `z`, since both survive min and max."""
+    """Raises for NaN and infinity; one pass over `z`, since both survive min and max.
+
+    Compiled code stops too, but not with the named error: on a CPU with a RuntimeError or, where
+    inductor checks inside a parallel loop, by ending the process; on CUDA with a device assertion.
+    """
     if z.numel() == 0:
         return
     low, high = torch.aminmax(z.detach())
