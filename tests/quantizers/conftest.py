@@ -4,7 +4,9 @@ A test that takes `example` or `quantizer` runs over all examples. A test marked
 skipped, with the method's own reason, where the class declares that it breaks that law.
 """
 
+import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -202,3 +204,11 @@ def latents(
     batch, *spatial = shape
     generator = torch.Generator().manual_seed(seed)
     return scale * torch.randn(batch, quantizer.latent_channels, *spatial, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def vqp() -> ModuleType:
+    """The package vector-quantize-pytorch, the oracle of many methods."""
+    with warnings.catch_warnings():  # its dependencies warn about one another when imported
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("vector_quantize_pytorch")

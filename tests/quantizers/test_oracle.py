@@ -4,8 +4,6 @@ The margin rule: a token is compared unless float32 cannot tell its two best cod
 distances differ by less than 1e-5) or its value before rounding is that close to a half-integer.
 """
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -17,13 +15,6 @@ from quantizers.entropy import bit_entropies
 from quantizers.nearest import nearest
 
 pytestmark = pytest.mark.oracle
-
-
-@pytest.fixture(scope="module")
-def vqp():
-    with warnings.catch_warnings():  # its dependencies warn about one another when imported
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("vector_quantize_pytorch")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

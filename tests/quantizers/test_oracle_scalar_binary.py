@@ -1,7 +1,5 @@
 """Differences of the scalar and binary methods from vector-quantize-pytorch 1.32.0."""
 
-import warnings
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,13 +7,6 @@ from torch import Tensor
 from quantizers import build
 
 pytestmark = pytest.mark.oracle
-
-
-@pytest.fixture(scope="module")
-def vqp():
-    with warnings.catch_warnings():  # its dependencies warn about one another when imported
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("vector_quantize_pytorch")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

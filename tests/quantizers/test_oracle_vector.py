@@ -3,8 +3,6 @@
 A token is compared unless float32 cannot tell its two best codes apart: see test_oracle.py.
 """
 
-import warnings
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,13 +11,6 @@ from torch import Tensor
 from quantizers import build
 
 pytestmark = pytest.mark.oracle
-
-
-@pytest.fixture(scope="module")
-def vqp():
-    with warnings.catch_warnings():  # its dependencies warn about one another when imported
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("vector_quantize_pytorch")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
