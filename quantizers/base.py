@@ -2,7 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -10,9 +12,39 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+_deferred: ContextVar[list[Tensor] | None] = ContextVar("deferred finite checks", default=None)
+
 
 class NonFiniteLatentError(ValueError):
     """A latent holds NaN or infinity, so no code is nearest to it."""
+
+
+@contextmanager
+def deferred_finite_checks() -> Iterator[Callable[[], None]]:
+    """Within it, `Quantizer.forward` does not make the host wait to see that its input is finite.
+
+    Yields:
+        A function that waits for the device and raises NonFiniteLatentError if any latent since its
+        last call held NaN or infinity. Call it where the host waits anyway, and before anything
+        that was computed from the latents is kept. Compiled code checks as it does without this.
+    """
+    results: list[Tensor] = []
+
+    def check() -> None:
+        passed = torch.stack(results).tolist() if results else []
+        results.clear()
+        if not all(passed):
+            raise NonFiniteLatentError(
+                f"the latent holds NaN or infinity in {passed.count(False)} of the last "
+                f"{len(passed)} forward passes, first in number {passed.index(False) + 1}; look "
+                "for a diverging loss or an unscaled input upstream"
+            )
+
+    token = _deferred.set(results)
+    try:
+        yield check
+    finally:
+        _deferred.reset(token)
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,8 @@ def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
     finite = torch.isfinite(low) & torch.isfinite(high)
     if torch.compiler.is_compiling():
         torch._assert_async(finite, "the latent holds NaN or infinity")
+    elif (deferred := _deferred.get()) is not None:
+        deferred.append(finite)
     elif not finite:
         bad = z.numel() - int(torch.isfinite(z).sum())
         raise NonFiniteLatentError(

@@ -16,20 +16,27 @@ constant. A zero is the bit 0.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.entropy import bit_entropies
 from quantizers.estimators import straight_through
-from quantizers.losses import check_weight
+from quantizers.losses import (
+    check_entropy_losses,
+    check_weight,
+    commitment_loss,
+    entropy_losses,
+)
+from quantizers.normalize import normalize
 from quantizers.registry import register
 
 
 @register("bsq")
 class BSQ(Quantizer):
     """Codes are the 2^L corners {-1/sqrt(L), 1/sqrt(L)}^L of a cube in the unit sphere.
+
+    Formula: z_q = sign(u) / sqrt(L) with u = z / |z|.
 
     Nothing is learned. In an index the first channel is the most significant bit.
 
@@ -56,16 +63,13 @@ class BSQ(Quantizer):
     ) -> None:
         if not 2 <= latent_channels <= 62:  # a sphere of one channel passes no gradient
             raise ValueError(f"BSQ packs 2 to 62 bits in an index, got {latent_channels}")
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"BSQ needs a finite temperature above 0, got {temperature}")
-        check_weight("entropy_weight", entropy_weight)
-        check_weight("diversity_weight", diversity_weight)
+        check_entropy_losses(
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            codes=2**latent_channels,
+        )
         check_weight("commitment_weight", commitment_weight)
-        if entropy_weight and latent_channels > MAX_ENTROPY_BITS:
-            raise ValueError(
-                f"the batch entropy of BSQ covers all 2^L codes for at most {MAX_ENTROPY_BITS} "
-                f"latent_channels, got {latent_channels}; entropy_weight=0 leaves it out"
-            )
         super().__init__(latent_channels=latent_channels, codebook_sizes=(2**latent_channels,))
         self.entropy_weight = entropy_weight
         self.diversity_weight = diversity_weight
@@ -76,7 +80,7 @@ class BSQ(Quantizer):
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         v = z.movedim(1, -1)
-        u = F.normalize(v, dim=-1)
+        u = normalize(v)
         bits = v > 0  # the sign of u, which may underflow to zero
         code = self._codes(bits)
         return QuantizerOutput(
@@ -100,13 +104,15 @@ class BSQ(Quantizer):
     def _losses(
         self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
     ) -> dict[str, Tensor]:
-        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
         if self.entropy_weight:
             # exp(2 u / (tau sqrt(L))) against its inverse: the logit of one bit is twice that
             logits = u.flatten(0, -2) * (4 * self._coordinate / self.temperature)
-            certainty, diversity = bit_entropies(logits)
-            losses["token_entropy"] = self.entropy_weight * certainty
-            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+            losses |= entropy_losses(
+                bit_entropies(logits, all_processes=self.training),
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+            )
         return losses
 
     def extra_repr(self) -> str:

@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
+from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
+from quantizers.normalize import normalize
 from quantizers.registry import register
 
 
@@ -26,18 +27,27 @@ from quantizers.registry import register
 class CosineVQ(Quantizer):
     """Latents and codes are normalised; the code emitted is the unit vector that was looked up.
 
+    Formula: z_q = e_k / |e_k| with k = argmax_j <z, e_j> / |e_j|.
+
     The losses compare unit vectors too, so no gradient changes the length of a latent or a code.
 
     Args:
         latent_channels: channels of a code, at least 2; the factorized dimension of the paper.
         codebook_size: number of codes.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up between unit vectors, `straight_through` as in both,
+            `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
     """
 
     codebook: Float[Tensor, "v c"]
 
     def __init__(
-        self, *, latent_channels: int = 8, codebook_size: int, commitment_weight: float = 0.25
+        self,
+        *,
+        latent_channels: int = 8,
+        codebook_size: int,
+        commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if latent_channels < 2 or codebook_size < 2:
             raise ValueError(
@@ -45,17 +55,19 @@ class CosineVQ(Quantizer):
                 f"{latent_channels} and {codebook_size}"
             )
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         cube = torch.empty(codebook_size, latent_channels).uniform_(-1, 1)
         self.codebook = nn.Parameter(F.normalize(cube, dim=-1))
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        u = F.normalize(z.movedim(1, -1), dim=-1)
+        u = normalize(z.movedim(1, -1))
         indices = nearest(u.flatten(0, -2), self.codebook, spherical=True).view(u.shape[:-1])
         code = self._look_up(indices)
         return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
+            quantized=estimate(self.estimator, u, code).movedim(-1, 1),
             indices=indices.unsqueeze(1),
             losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
         )

@@ -19,12 +19,16 @@ from torch import Tensor
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
 from quantizers.nearest import nearest
+from quantizers.normalize import normalize
 from quantizers.registry import register
 
 
 @register("e8")
 class E8(Quantizer):
     """Each of G groups of 8 channels becomes a root of E8; G log2(240) = 7.907 G bits.
+
+    Formula: z_q,g = argmax_c <z_g, c> over the 240 roots c of E8, scaled to length 1, in each
+    group g.
 
     Nothing is learned and there is no loss. The codes are in lexicographic order, so the code
     opposite to number i has number 239 - i.
@@ -45,7 +49,7 @@ class E8(Quantizer):
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1).unflatten(-1, (self.groups, 8))  # groups are contiguous channels
-        u = F.normalize(u, dim=-1)
+        u = normalize(u)
         indices = nearest(u.flatten(0, -2), self.codebook, spherical=True).view(u.shape[:-1])
         code = F.embedding(indices, self.codebook)
         return QuantizerOutput(

@@ -19,15 +19,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
-from quantizers.losses import check_weight
+from quantizers.estimators import Estimator, check_estimator, estimate
+from quantizers.losses import check_weight, commitment_loss
 from quantizers.nearest import nearest
+from quantizers.processes import is_distributed
 from quantizers.registry import register
 
 
 @register("ema_vq")
 class EMAVQ(Quantizer):
     """A codebook without gradient: code e_i = m_i / N_i, where N_i and m_i are moving averages.
+
+    Formula: z_q = e_k with k = argmin_j |z - e_j|^2; e_j = m_j / N_j, moving averages.
 
     A training forward only counts. `update` then moves the codebook, once for all forwards since
     the last update, so accumulated gradients see one codebook. It revives codes by latents of the
@@ -41,6 +44,8 @@ class EMAVQ(Quantizer):
         revival_threshold: a code is revived when its cluster size falls below this share of the
             mean over all codes; 0 revives none.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
+            al. 2024) or `diveq` (Vali et al. 2025), of which only the latents get their part.
 
     Attributes:
         cluster_sizes: N, how many latents an update choose each code.
@@ -63,6 +68,7 @@ class EMAVQ(Quantizer):
         smoothing: float = 1e-5,
         revival_threshold: float = 0.1,
         commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"EMAVQ needs a codebook_size of at least 2, got {codebook_size}")
@@ -73,11 +79,13 @@ class EMAVQ(Quantizer):
             )
         check_weight("smoothing", smoothing)
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.decay = decay
         self.smoothing = smoothing
         self.revival_threshold = revival_threshold
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         shape, bound = (codebook_size, latent_channels), 1 / codebook_size
         self.register_buffer("codebook", torch.empty(shape).uniform_(-bound, bound))
         self.register_buffer("cluster_sizes", torch.zeros(codebook_size))
@@ -95,9 +103,11 @@ class EMAVQ(Quantizer):
         indices = choices.view(u.shape[:-1])
         code = F.embedding(indices, self.codebook)
         return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
+            quantized=estimate(self.estimator, u, code).movedim(-1, 1),
             indices=indices.unsqueeze(1),
-            losses={"commitment": self.commitment_weight * F.mse_loss(u, code)},
+            losses={
+                "commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)
+            },
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
@@ -111,7 +121,7 @@ class EMAVQ(Quantizer):
         """
         if len(self.last_latents) == 0:
             return
-        if _is_distributed():
+        if is_distributed():
             dist.all_reduce(self.pending_sizes)
             dist.all_reduce(self.pending_sums)
         self.cluster_sizes.lerp_(self.pending_sizes, 1 - self.decay)
@@ -120,7 +130,7 @@ class EMAVQ(Quantizer):
         ever_chosen = self.cluster_sizes.unsqueeze(1) > 0
         self.codebook.copy_(torch.where(ever_chosen, means, self.codebook))
         self._revive()
-        if _is_distributed():  # each process drew from its own latents
+        if is_distributed():  # each process drew from its own latents
             for state in (self.codebook, self.cluster_sizes, self.cluster_sums):
                 dist.broadcast(state, src=0)
         self.pending_sizes.zero_()
@@ -155,7 +165,3 @@ class EMAVQ(Quantizer):
     def extra_repr(self) -> str:
         size, channels = self.codebook.shape
         return f"codebook_size={size}, latent_channels={channels}, decay={self.decay}"
-
-
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()

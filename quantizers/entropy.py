@@ -1,58 +1,114 @@
-"""Exact entropies of binary codes, without enumerating the 2^K codes for every token.
+"""Exact entropies of product codes, without enumerating all codes for every token.
 
-A soft assignment over the vertices of a cube factorises into K independent bits. So the entropy
-of one token's assignment is the sum of its bit entropies, and the distribution of a whole batch
-over all codes is one matrix product of two half-codebooks: `A^T B / n`, where a row of `A` holds a
-token's probabilities over the first half of the bits and a row of `B` over the rest. Memory is
-O(n 2^(K/2) + 2^K) instead of O(n 2^K), and the time is that of one matrix product. No probability
-is clamped. Codes of an explicit codebook have no such structure; theirs take one logit a code.
+A soft assignment over a grid (the vertices of a cube, the levels of FSQ) factorises into
+independent channels. So the entropy of one token's assignment is the sum of its channels'
+entropies, and the distribution of a whole batch over all V codes is one matrix product of two
+half-codebooks: `A^T B / n`, where a row of `A` holds a token's probabilities over all combinations
+of the first channels and a row of `B` over those of the rest. Memory is O(n sqrt(V) + V) instead of
+O(n V), and the time is that of one matrix product. No probability is clamped. Codes of an explicit
+codebook have no such structure; theirs take one logit a code.
+
+With `all_processes=True` in a distributed run, tokens are those of all processes, however many each
+has, and the gradients are those that `sum_over_processes` explains.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from quantizers.processes import is_distributed, sum_over_processes
+
 MAX_ENTROPY_BITS = 24  # 64 MB for one float32 distribution over 2^24 codes
 
 
 def bit_entropies(
-    logits: Float[Tensor, "n k"],
+    logits: Float[Tensor, "n k"], *, all_processes: bool = False
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Entropies, in nats, of the soft codes with P(bit is set) = sigmoid(logit).
 
     Returns:
         The mean entropy of a single token's code, and the entropy of the batch's mean code
         distribution over all 2^k codes. Both lie in [0, k ln 2], the second is never smaller.
+        Of no token at all, both are 0.
     """
     p, q = logits.sigmoid(), (-logits).sigmoid()  # 1 - p would lose the small ones
     surprise = p * F.softplus(-logits) + q * F.softplus(logits)
-    per_token = surprise.sum(dim=1).mean()
-    half = logits.shape[1] // 2
-    bits = torch.stack([q, p], dim=-1)
-    mean_distribution = _product_codes(bits[:, :half]).T @ _product_codes(bits[:, half:])
-    return per_token, _entropy(mean_distribution / logits.shape[0])
+    bits = torch.stack([q, p], dim=-1).unbind(dim=1)
+    tokens = logits.shape[0]  # len() would fix it when traced
+    return _entropies(surprise.sum(), _sum_of_product_codes(bits), tokens, all_processes)
+
+
+def level_entropies(
+    logits: Sequence[Float[Tensor, "n _"]], *, all_processes: bool = False
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Entropies, in nats, of soft codes on a grid: P(level) = softmax(logits) in each channel.
+
+    Args:
+        logits: of each channel, one column for each of its levels.
+        all_processes: whether the batch is that of all processes.
+
+    Returns:
+        The mean entropy of a single token's code, and the entropy of the batch's mean code
+        distribution over the product of all levels, the second never smaller. Of no token at all,
+        both are 0.
+    """
+    log_p = [channel.log_softmax(dim=1) for channel in logits]
+    p = [channel.exp() for channel in log_p]
+    surprise = -torch.stack([_dot(*pair) for pair in zip(p, log_p, strict=True)]).sum()
+    return _entropies(surprise, _sum_of_product_codes(p), logits[0].shape[0], all_processes)
 
 
 def code_entropies(
-    logits: Float[Tensor, "n v"],
+    logits: Float[Tensor, "n v"], *, all_processes: bool = False
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Entropies, in nats, of the soft codes with P(code) = softmax(logits) over v explicit codes.
 
     Returns:
         The mean entropy of a single token's code, and the entropy of the batch's mean code
-        distribution. Both lie in [0, ln v], the second is never smaller.
+        distribution. Both lie in [0, ln v], the second is never smaller. Of no token at all, both
+        are 0.
     """
     log_p = logits.log_softmax(dim=1)
     p = log_p.exp()
-    return -(p * log_p).sum(dim=1).mean(), _entropy(p.mean(dim=0))
+    return _entropies(-_dot(p, log_p), p.sum(dim=0), logits.shape[0], all_processes)
 
 
-def _product_codes(bits: Float[Tensor, "n k 2"]) -> Float[Tensor, "n v"]:
-    """Probabilities of all v = 2^k combinations of independent bits, first bit slowest."""
-    codes = bits.new_ones(bits.shape[0], 1)  # len() would fix the size when traced
-    for bit in bits.unbind(dim=1):
-        codes = (codes[:, :, None] * bit[:, None, :]).flatten(1)
+def _entropies(
+    surprise: Float[Tensor, ""],
+    sum_of_codes: Float[Tensor, "*codes"],
+    tokens: int,
+    all_processes: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Both entropies from sums over tokens: of their entropies, and of their code distributions."""
+    if all_processes and is_distributed():
+        own = torch.cat([sum_of_codes.flatten(), surprise[None], surprise.new_tensor([tokens])])
+        total = sum_over_processes(own)
+        sum_of_codes, surprise, count = total[:-2], total[-2], total[-1].detach().clamp_min(1)
+        return surprise / count, _entropy(sum_of_codes / count)
+    return surprise / max(tokens, 1), _entropy(sum_of_codes / max(tokens, 1))
+
+
+def _sum_of_product_codes(channels: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "v w"]:
+    """Sum over tokens of the probabilities of all codes, from those of each channel's levels."""
+    sizes = [channel.shape[1] for channel in channels]
+    larger_half = [
+        max(math.prod(sizes[:cut]), math.prod(sizes[cut:])) for cut, _ in enumerate(sizes)
+    ]
+    cut = larger_half.index(min(larger_half))
+    one = channels[0].new_ones(channels[0].shape[0], 1)
+    return _product_codes(one, channels[:cut]).T @ _product_codes(one, channels[cut:])
+
+
+def _product_codes(
+    codes: Float[Tensor, "n w"], channels: Sequence[Float[Tensor, "n _"]]
+) -> Float[Tensor, "n v"]:
+    """Probabilities of all combinations of `codes` and independent levels, the last fastest."""
+    for channel in channels:
+        codes = (codes[:, :, None] * channel[:, None, :]).flatten(1)
     return codes
 
 
@@ -61,3 +117,7 @@ def _entropy(probabilities: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     positive = probabilities > 0
     log = torch.where(positive, probabilities, 1).log()
     return -(probabilities * log).sum()
+
+
+def _dot(a: Float[Tensor, "n v"], b: Float[Tensor, "n v"]) -> Float[Tensor, ""]:
+    return (a * b).sum()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Estimator = Literal["straight_through", "rotation"]
+Estimator = Literal["straight_through", "rotation", "diveq"]
 MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %
 
 
@@ -25,7 +25,7 @@ class _StraightThrough(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         return grad, None
 
 
@@ -47,7 +47,7 @@ class _Rotation(_StraightThrough):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         u, code = ctx.saved_tensors
         tiny = torch.finfo(u.dtype).tiny
         length, code_length = u.norm(dim=-1, keepdim=True), code.norm(dim=-1, keepdim=True)
@@ -77,20 +77,55 @@ def rotation_trick(
     return _Rotation.apply(u, code)
 
 
+class _DiVeQ(_Rotation):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        u, code = ctx.saved_tensors
+        error = code - u
+        length = error.norm(dim=-1, keepdim=True)
+        tiny = torch.finfo(u.dtype).tiny
+        direction = torch.where(length > tiny, error / length.clamp_min(tiny), 0)
+        along = direction * _dot(direction, grad)
+        return grad - along, along
+
+
+def diveq(
+    u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
+) -> Float[Tensor, "*shape d"]:
+    """The value of `code` with the gradient of `u + |code - u| sg(e)`, e the direction to the code.
+
+    Vali et al., "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick",
+    ICLR 2026, https://arxiv.org/abs/2509.26469. Of a gradient g of the output, `code` gets the part
+    along the error, e e^T g, and `u` the rest, (I - e e^T) g: the one moves along the error, the
+    other across it. A latent on its code has no error; it gets all of g.
+
+    Deviations: the paper adds noise to the error before it takes the direction. That puts the
+    output beside the code in training; without it, both are equal. The paper has no codebook and
+    commitment loss. The methods here keep theirs, as for every estimator, so a code gets the sum of
+    two gradients; `commitment_weight=0` leaves out the second loss.
+    """
+    return _DiVeQ.apply(u, code)
+
+
 def check_estimator(name: str, channels: int) -> None:
-    """Raises a ValueError for an unknown estimator, or one that codes this short cannot use."""
+    """Raises a ValueError for an unknown estimator, or one that codes this short cannot use.
+
+    On a line there is no rotation, and no direction across the error of a latent.
+    """
     known = get_args(Estimator)
     if name not in known:
         raise ValueError(f"estimator must be one of {', '.join(known)}; got {name!r}")
-    if name == "rotation" and channels < 2:
-        raise ValueError(f"estimator 'rotation' needs codes of at least 2 channels, got {channels}")
+    if name != "straight_through" and channels < 2:
+        raise ValueError(f"estimator {name!r} needs codes of at least 2 channels, got {channels}")
 
 
 def estimate(
     name: Estimator, u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
 ) -> Float[Tensor, "*shape d"]:
-    """The value of `code` with the gradient of the named estimator at `u`."""
-    return rotation_trick(u, code) if name == "rotation" else straight_through(u, code)
+    """The value of `code` with the gradient of the named estimator."""
+    if name == "rotation":
+        return rotation_trick(u, code)
+    return diveq(u, code) if name == "diveq" else straight_through(u, code)
 
 
 class _SoftAssignment(torch.autograd.Function):

@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
-from quantizers.losses import check_weight, codebook_losses
-from quantizers.nearest import nearest
+from quantizers.codebook import nearest_code
+from quantizers.estimators import Estimator, check_estimator
+from quantizers.losses import check_weight
 from quantizers.registry import register
 
 
@@ -25,12 +25,16 @@ from quantizers.registry import register
 class GroupVQ(Quantizer):
     """Codes move together within their group and independently of other groups.
 
+    Formula: z_q = e_k with k = argmin_i |z - e_i|^2; the codes of group j are V_j W_j + b_j.
+
     Args:
         latent_channels: channels of a code, d in the paper.
         codebook_size: number of codes, n in the paper.
         codebook_groups: number of groups of equally many codes, k in the paper; it divides
             `codebook_size`. These are groups of codes, not of channels as in GSQ.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
+            al. 2024) or `diveq` (Vali et al. 2025).
 
     Attributes:
         core: the frozen codes V_j of each group, normal with variance 1/d.
@@ -49,6 +53,7 @@ class GroupVQ(Quantizer):
         codebook_size: int,
         codebook_groups: int,
         commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if codebook_size < 2 or codebook_groups < 1 or codebook_size % codebook_groups:
             raise ValueError(
@@ -56,8 +61,10 @@ class GroupVQ(Quantizer):
                 f"it, got {codebook_size} and {codebook_groups}"
             )
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         groups, rows, d = codebook_groups, codebook_size // codebook_groups, latent_channels
         bound = d**-0.5  # of one torch.nn.Linear a group
         self.register_buffer("core", torch.randn(groups, rows, d) / d**0.5)
@@ -65,13 +72,11 @@ class GroupVQ(Quantizer):
         self.biases = nn.Parameter(torch.empty(groups, 1, d).uniform_(-bound, bound))
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        u, codebook = z.movedim(1, -1), self.codebook
-        indices = nearest(u.flatten(0, -2), codebook).view(u.shape[:-1])
-        code = F.embedding(indices, codebook)
-        return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
-            indices=indices.unsqueeze(1),
-            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+        return nearest_code(
+            z,
+            self.codebook,
+            commitment_weight=self.commitment_weight,
+            estimator=self.estimator,
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:

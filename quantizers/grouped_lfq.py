@@ -13,20 +13,26 @@ paper. They are exact, by factorisation, without a constant inside the logarithm
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.entropy import bit_entropies
 from quantizers.estimators import straight_through
-from quantizers.losses import check_weight
+from quantizers.losses import (
+    check_entropy_losses,
+    check_weight,
+    commitment_loss,
+    entropy_losses,
+)
 from quantizers.registry import register
 
 
 @register("grouped_lfq")
 class GroupedLFQ(Quantizer):
     """Codes are the vertices of the cube {-1, 1}^(G d), indexed group by group; nothing is learned.
+
+    Formula: z_q,i = sign(z_i) in {-1, 1}; entropies over the 2^d codes of each group.
 
     The output is that of LFQ. Only the entropies differ, whose cost grows with 2^d instead of
     2^(G d): one group is LFQ, and groups of one bit treat all bits as independent.
@@ -60,17 +66,14 @@ class GroupedLFQ(Quantizer):
                 "grouped LFQ needs groups >= 1 and packs 1 to 62 group_channels in an index, "
                 f"got {groups} and {group_channels}"
             )
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"grouped LFQ needs a finite temperature above 0, got {temperature}")
-        check_weight("entropy_weight", entropy_weight)
-        check_weight("diversity_weight", diversity_weight)
+        check_entropy_losses(
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            codes=2**group_channels,
+            remedy="more groups make them fewer, and entropy_weight=0 leaves it out",
+        )
         check_weight("commitment_weight", commitment_weight)
-        if entropy_weight and group_channels > MAX_ENTROPY_BITS:
-            raise ValueError(
-                f"the batch entropy of a group covers all its codes for at most {MAX_ENTROPY_BITS} "
-                f"group_channels, got {group_channels}; more groups make them smaller, and "
-                "entropy_weight=0 leaves it out"
-            )
         super().__init__(
             latent_channels=groups * group_channels, codebook_sizes=(2**group_channels,) * groups
         )
@@ -99,14 +102,20 @@ class GroupedLFQ(Quantizer):
     def _losses(
         self, u: Float[Tensor, "*position k d"], code: Float[Tensor, "*position k d"]
     ) -> dict[str, Tensor]:
-        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
         if self.entropy_weight:
             # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
             logits = u.flatten(0, -3) * (4 / self.temperature)
-            entropies = [torch.stack(bit_entropies(group)) for group in logits.unbind(dim=1)]
-            certainty, diversity = torch.stack(entropies).sum(dim=0).unbind()
-            losses["token_entropy"] = self.entropy_weight * certainty
-            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+            entropies = [
+                torch.stack(bit_entropies(group, all_processes=self.training))
+                for group in logits.unbind(dim=1)
+            ]
+            of_tokens, of_batch = torch.stack(entropies).sum(dim=0).unbind()
+            losses |= entropy_losses(
+                (of_tokens, of_batch),
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+            )
         return losses
 
     def extra_repr(self) -> str:

@@ -20,12 +20,16 @@ from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
+from quantizers.normalize import normalize
 from quantizers.registry import register
 
 
 @register("gsq")
 class GSQ(Quantizer):
     """Each of G groups of d channels becomes a code of its own; G log2 V bits per position.
+
+    Formula: z_q,g = e_k / |e_k| with k = argmax_j <z_g, e_j> / |e_j|, in each group g of
+    channels.
 
     Args:
         groups: number of groups, G in the paper; the latent has G * d channels.
@@ -40,8 +44,8 @@ class GSQ(Quantizer):
             [-1, 1] when d is 1). By default on the sphere, except where d is 1 and codes keep
             their length: there the sphere has two points only.
         commitment_weight: beta in the paper.
-        estimator: gradient of the look-up, `straight_through` as in the paper or `rotation`
-            (Fifty et al. 2024), in each group.
+        estimator: gradient of the look-up in each group, `straight_through` as in the paper,
+            `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
     """
 
     codebook: Float[Tensor, "codebooks v d"]
@@ -87,7 +91,7 @@ class GSQ(Quantizer):
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1).unflatten(-1, (self.groups, -1))  # groups are contiguous channels
         if self.spherical:
-            u = F.normalize(u, dim=-1)
+            u = normalize(u)
         indices = self._search(u)
         code = self._look_up(indices)
         return QuantizerOutput(

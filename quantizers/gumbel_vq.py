@@ -21,13 +21,16 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import soft_assignment
-from quantizers.losses import check_weight
+from quantizers.losses import check_temperature, check_weight
 from quantizers.registry import register
 
 
 @register("gumbel_vq")
 class GumbelVQ(Quantizer):
     """A linear layer gives each code's unnormalised log-probability; a drawn code is emitted.
+
+    Formula: z_q = e_k with k = argmax_j (w_j z + b_j + g_j); g_j is Gumbel noise, absent in
+    eval mode.
 
     Latents and codes share no space: the codebook learns from the decoder alone. In training the
     random numbers come from torch's global generator; all n x V logits are held in memory.
@@ -59,8 +62,7 @@ class GumbelVQ(Quantizer):
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"GumbelVQ needs a codebook_size of at least 2, got {codebook_size}")
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"GumbelVQ needs a finite temperature above 0, got {temperature}")
+        check_temperature(temperature)
         check_weight("kl_weight", kl_weight)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.temperature = temperature
@@ -94,6 +96,7 @@ def _gumbel_like(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
 
 
 def _kl_to_uniform(logits: Float[Tensor, "n v"]) -> Float[Tensor, ""]:
-    """Mean over tokens of KL(softmax(logits) || uniform) = ln v - entropy, in nats."""
+    """Mean over tokens of KL(softmax(logits) || uniform) = ln v - entropy, in nats; 0 of none."""
     log_p = logits.log_softmax(dim=1)
-    return (log_p.exp() * (log_p + math.log(logits.shape[1]))).sum(dim=1).mean()
+    divergences = (log_p.exp() * (log_p + math.log(logits.shape[1]))).sum(dim=1)
+    return divergences.mean() if logits.numel() else divergences.sum()

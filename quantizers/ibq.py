@@ -20,13 +20,21 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.entropy import code_entropies
 from quantizers.estimators import soft_assignment
-from quantizers.losses import check_weight, codebook_losses
+from quantizers.losses import (
+    check_temperature,
+    check_weight,
+    codebook_losses,
+    entropy_losses,
+    mean_square,
+)
 from quantizers.registry import register
 
 
 @register("ibq")
 class IBQ(Quantizer):
     """A code is selected by its dot product with the latent; softmax of the products is its index.
+
+    Formula: z_q = e_k with k = argmax_j <z, e_j>; the gradient is that of softmax(<z, e_j>) e.
 
     The one-hot index Ind passes its gradient to that softmax, so all codes and the latent are
     trained by the decoder. Losses: ||z_q - z||^2, whose z_q has the gradient of the softmax, and
@@ -57,8 +65,7 @@ class IBQ(Quantizer):
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"IBQ needs a codebook_size of at least 2, got {codebook_size}")
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"IBQ needs a finite temperature above 0, got {temperature}")
+        check_temperature(temperature)
         check_weight("commitment_weight", commitment_weight)
         check_weight("entropy_weight", entropy_weight)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
@@ -75,11 +82,10 @@ class IBQ(Quantizer):
         quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
         code = F.embedding(indices, self.codebook)
         losses = codebook_losses(latents, code, commitment_weight=self.commitment_weight)
-        losses["quantization"] = F.mse_loss(quantized, latents)
+        losses["quantization"] = mean_square(quantized, latents)
         if self.entropy_weight:
-            certainty, diversity = code_entropies(logits / self.temperature)
-            losses["token_entropy"] = self.entropy_weight * certainty
-            losses["batch_entropy"] = -self.entropy_weight * diversity
+            entropies = code_entropies(logits / self.temperature, all_processes=self.training)
+            losses |= entropy_losses(entropies, entropy_weight=self.entropy_weight)
         return QuantizerOutput(
             quantized=quantized.view(u.shape).movedim(-1, 1),
             indices=indices.view(u.shape[:-1]).unsqueeze(1),

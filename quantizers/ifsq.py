@@ -26,6 +26,9 @@ from quantizers.registry import register
 class IFSQ(Quantizer):
     """Learns nothing and needs no auxiliary loss; the codebook is the grid of all levels.
 
+    Formula: z_q = round(h u) / h with u = 2 sigmoid(alpha z) - 1 and h = (L - 1) / 2, in each
+    channel.
+
     Args:
         levels: values per latent channel, L in the paper, all odd, so that zero is one of them;
             it recommends about 4 bits a channel. The product is the codebook size: (17, 15) gives

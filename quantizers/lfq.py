@@ -10,20 +10,26 @@ channel is the most significant bit; Open-MAGVIT2 packs the other way round.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import MAX_ENTROPY_BITS, bit_entropies
+from quantizers.entropy import bit_entropies
 from quantizers.estimators import straight_through
-from quantizers.losses import check_weight
+from quantizers.losses import (
+    check_entropy_losses,
+    check_weight,
+    commitment_loss,
+    entropy_losses,
+)
 from quantizers.registry import register
 
 
 @register("lfq")
 class LFQ(Quantizer):
     """Codes are the 2^K vertices of the cube {-1, 1}^K; nothing is learned.
+
+    Formula: z_q,i = sign(z_i) in {-1, 1}.
 
     Args:
         latent_channels: bits, K = log2 of the codebook size.
@@ -48,16 +54,13 @@ class LFQ(Quantizer):
     ) -> None:
         if not 1 <= latent_channels <= 62:
             raise ValueError(f"LFQ packs 1 to 62 bits in an index, got {latent_channels}")
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"LFQ needs a finite temperature above 0, got {temperature}")
-        check_weight("entropy_weight", entropy_weight)
-        check_weight("diversity_weight", diversity_weight)
+        check_entropy_losses(
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            codes=2**latent_channels,
+        )
         check_weight("commitment_weight", commitment_weight)
-        if entropy_weight and latent_channels > MAX_ENTROPY_BITS:
-            raise ValueError(
-                f"the batch entropy of LFQ covers all 2^K codes for at most {MAX_ENTROPY_BITS} "
-                f"latent_channels, got {latent_channels}; entropy_weight=0 leaves it out"
-            )
         super().__init__(latent_channels=latent_channels, codebook_sizes=(2**latent_channels,))
         self.entropy_weight = entropy_weight
         self.diversity_weight = diversity_weight
@@ -83,12 +86,15 @@ class LFQ(Quantizer):
     def _losses(
         self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
     ) -> dict[str, Tensor]:
-        losses = {"commitment": self.commitment_weight * F.mse_loss(u, code.detach())}
+        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
         if self.entropy_weight:
             # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
-            certainty, diversity = bit_entropies(u.flatten(0, -2) * (4 / self.temperature))
-            losses["token_entropy"] = self.entropy_weight * certainty
-            losses["batch_entropy"] = -self.entropy_weight * self.diversity_weight * diversity
+            logits = u.flatten(0, -2) * (4 / self.temperature)
+            losses |= entropy_losses(
+                bit_entropies(logits, all_processes=self.training),
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+            )
         return losses
 
     def extra_repr(self) -> str:

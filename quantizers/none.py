@@ -18,6 +18,8 @@ from quantizers.registry import register
 class NoQuantizer(Quantizer):
     """Identity with no codebook: `indices` has k = 0 codebooks, `bits_per_position` is infinite.
 
+    Formula: z_q = z.
+
     Args:
         latent_channels: width of the continuous bottleneck.
     """

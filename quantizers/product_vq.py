@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import Estimator, check_estimator
 from quantizers.losses import check_weight
 from quantizers.registry import build, register
 
@@ -24,6 +25,8 @@ from quantizers.registry import build, register
 @register("product_vq")
 class ProductVQ(Quantizer):
     """Codes are the Cartesian product of G codebooks: V^G codes from G * V stored rows.
+
+    Formula: z_q,g = e_g,k with k = argmin_j |z_g - e_g,j|^2, in each group g of channels.
 
     The nearest code of the product is made of the nearest code of each group, so the search over
     all V^G codes is exact. The losses are those of VQ with the product as its codebook.
@@ -33,6 +36,8 @@ class ProductVQ(Quantizer):
         group_channels: channels of a subvector, D* in the paper.
         codebook_size: codes of one subquantizer, k* in the paper.
         commitment_weight: beta of VQ, on the mean over all channels.
+        estimator: gradient of the look-up in each group, `straight_through` as in the paper,
+            `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
     """
 
     subquantizers: Iterable[Quantizer]
@@ -44,6 +49,7 @@ class ProductVQ(Quantizer):
         group_channels: int,
         codebook_size: int,
         commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if groups < 1 or group_channels < 1 or codebook_size < 2:
             raise ValueError(
@@ -51,6 +57,7 @@ class ProductVQ(Quantizer):
                 f"{groups}, {group_channels} and {codebook_size}"
             )
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, group_channels)
         super().__init__(
             latent_channels=groups * group_channels, codebook_sizes=(codebook_size,) * groups
         )
@@ -61,6 +68,7 @@ class ProductVQ(Quantizer):
                 latent_channels=group_channels,
                 codebook_size=codebook_size,
                 commitment_weight=commitment_weight,
+                estimator=estimator,
             )
             for _ in range(groups)
         )

@@ -31,6 +31,8 @@ _HASH_MULTIPLIER = 2654435769  # 2^32 over the golden ratio
 class RandomCode(Quantizer):
     """Codes of a frozen normal codebook, chosen without a look at the latent.
 
+    Formula: z_q = e_k with k = floor(V frac(p / golden ratio)) at position p.
+
     No gradient trains the codebook or reaches the latent.
 
     Args:

@@ -27,6 +27,9 @@ from quantizers.registry import build, register
 class RFSQ(Quantizer):
     """Sums FSQ(a_k r_(k-1)) / a_k over all stages k, where r_0 = z and r_k is what is left.
 
+    Formula: z_q = sum_k FSQ(a_k r_(k-1)) / a_k with r_0 = z, r_k = r_(k-1) - FSQ(a_k r_(k-1)) /
+    a_k.
+
     The estimator is that of FSQ in every stage, and residuals carry gradients. So a channel's
     gradient is 1 - (1 - f_1) ... (1 - f_K), where f_k is the slope of the squashing function of
     stage k. No auxiliary loss: the scales learn from the gradient of the output.

@@ -19,13 +19,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
+from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.registry import build, register
 
 
 @register("rvq")
 class RVQ(Quantizer):
     """Sums one code of each stage: r_0 = z, k_d = Q(r_(d-1)), r_d = r_(d-1) - e(k_d).
+
+    Formula: z_q = sum_d e(k_d) with k_d = argmin_j |r_(d-1) - e_j|^2, r_0 = z, r_d = r_(d-1) -
+    e(k_d).
 
     The losses are the sums over all stages of those of VQ on the residual r_(d-1). The
     commitment of a stage, |r_(d-1) - sg[e(k_d)]|^2, is that of the paper, |z - sg[z^(d)]|^2,
@@ -38,6 +41,9 @@ class RVQ(Quantizer):
         stages: quantization depth, D in the paper.
         shared: one codebook for all stages, as in the paper, or one for each.
         commitment_weight: beta in the paper, on the mean over all elements.
+        estimator: gradient of the way from z to the sum of codes, `straight_through` as in the
+            paper, `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025), whose gradient of
+            the codes all stages get alike.
     """
 
     breaks: ClassVar[Mapping[str, str]] = {
@@ -54,10 +60,13 @@ class RVQ(Quantizer):
         stages: int,
         shared: bool = True,
         commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if stages < 1:
             raise ValueError(f"RVQ needs at least 1 stage, got {stages}")
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,) * stages)
+        self.estimator: Estimator = estimator
         quantizers = nn.ModuleList(
             build(
                 "vq",
@@ -75,10 +84,11 @@ class RVQ(Quantizer):
             output = stage.quantize(residual)
             residual = residual - output.quantized.detach()
             outputs.append(output)
-        code = reduce(add, [output.quantized for output in outputs])
+        indices = torch.cat([output.indices for output in outputs], dim=1)
+        u, code = z.movedim(1, -1), self.dequantize(indices).movedim(1, -1)
         return QuantizerOutput(
-            quantized=straight_through(z, code),
-            indices=torch.cat([output.indices for output in outputs], dim=1),
+            quantized=estimate(self.estimator, u, code).movedim(-1, 1),
+            indices=indices,
             losses={
                 name: reduce(add, [output.losses[name] for output in outputs])
                 for name in outputs[0].losses

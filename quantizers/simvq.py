@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
-from quantizers.losses import check_weight, codebook_losses
-from quantizers.nearest import nearest
+from quantizers.codebook import nearest_code
+from quantizers.estimators import Estimator, check_estimator
+from quantizers.losses import check_weight
 from quantizers.registry import register
 
 
@@ -26,10 +26,14 @@ from quantizers.registry import register
 class SimVQ(Quantizer):
     """All codes share one trainable matrix, so the gradient of a single code moves all of them.
 
+    Formula: z_q = c_k W with k = argmin_j |z - c_j W|^2; c is frozen, W is trained.
+
     Args:
         latent_channels: channels of a code, d in the paper.
         codebook_size: number of codes, K in the paper.
         commitment_weight: beta in the paper.
+        estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
+            al. 2024) or `diveq` (Vali et al. 2025).
 
     Attributes:
         core: the frozen codes C, normal with variance 1/d.
@@ -39,25 +43,30 @@ class SimVQ(Quantizer):
     core: Float[Tensor, "v c"]
 
     def __init__(
-        self, *, latent_channels: int = 8, codebook_size: int, commitment_weight: float = 0.25
+        self,
+        *,
+        latent_channels: int = 8,
+        codebook_size: int,
+        commitment_weight: float = 0.25,
+        estimator: Estimator = "straight_through",
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"SimVQ needs a codebook_size of at least 2, got {codebook_size}")
         check_weight("commitment_weight", commitment_weight)
+        check_estimator(estimator, latent_channels)
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.commitment_weight = commitment_weight
+        self.estimator: Estimator = estimator
         core = torch.randn(codebook_size, latent_channels) / latent_channels**0.5
         self.register_buffer("core", core)
         self.projection = nn.Linear(latent_channels, latent_channels, bias=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        u, codebook = z.movedim(1, -1), self.codebook
-        indices = nearest(u.flatten(0, -2), codebook).view(u.shape[:-1])
-        code = F.embedding(indices, codebook)
-        return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
-            indices=indices.unsqueeze(1),
-            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+        return nearest_code(
+            z,
+            self.codebook,
+            commitment_weight=self.commitment_weight,
+            estimator=self.estimator,
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:

@@ -6,33 +6,50 @@ VQGAN (Esser, Rombach, Ommer, CVPR 2021, https://arxiv.org/abs/2012.09841).
 
 Deviation: VQGAN's released code puts beta on the codebook term; here it is on the commitment
 term, as in equation 3.
+
+With `init="kmeans"` the codes move once, in the first update, to the k-means centres of the latents
+of the first step, as SoundStream starts its codes (Zeghidour et al. 2021,
+https://arxiv.org/abs/2107.03312, section III-C). Until then they are those of `uniform`.
 """
+
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.losses import check_weight, codebook_losses
-from quantizers.nearest import nearest
+from quantizers.codebook import nearest_code
+from quantizers.estimators import Estimator, check_estimator
+from quantizers.kmeans import kmeans
+from quantizers.losses import check_weight
 from quantizers.registry import register
+
+Init = Literal["uniform", "kmeans"]
 
 
 @register("vq")
 class VQ(Quantizer):
     """One codebook, trained by gradient.
 
+    Formula: z_q = e_k with k = argmin_j |z - e_j|^2.
+
     Args:
         latent_channels: channels of a code, D in the paper.
         codebook_size: number of codes, K in the paper.
         commitment_weight: beta in the paper.
-        estimator: gradient of the look-up, `straight_through` as in the paper or `rotation`
-            (Fifty et al. 2024).
+        estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
+            al. 2024) or `diveq` (Vali et al. 2025).
+        init: `uniform` in [-1/V, 1/V], or `kmeans` of the latents of the first step.
+
+    Attributes:
+        has_centres: with `kmeans`, whether the codes have been moved to the centres.
     """
 
     codebook: Float[Tensor, "v c"]
+    has_centres: Bool[Tensor, ""]
+    latents: Float[Tensor, "n c"]
 
     def __init__(
         self,
@@ -41,11 +58,14 @@ class VQ(Quantizer):
         codebook_size: int,
         commitment_weight: float = 0.25,
         estimator: Estimator = "straight_through",
+        init: Init = "uniform",
     ) -> None:
         if codebook_size < 2:
             raise ValueError(f"VQ needs a codebook_size of at least 2, got {codebook_size}")
         check_weight("commitment_weight", commitment_weight)
         check_estimator(estimator, latent_channels)
+        if init not in get_args(Init):
+            raise ValueError(f"VQ expects init 'uniform' or 'kmeans', got {init!r}")
         super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
         self.commitment_weight = commitment_weight
         self.estimator: Estimator = estimator
@@ -53,16 +73,34 @@ class VQ(Quantizer):
         self.codebook = nn.Parameter(
             torch.empty(codebook_size, latent_channels).uniform_(-bound, bound)
         )
+        self.init: Init = init
+        if init == "kmeans":
+            self.register_buffer("has_centres", torch.tensor(False))
+            self.register_buffer("latents", torch.empty(0, latent_channels), persistent=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        u = z.movedim(1, -1)
-        indices = nearest(u.flatten(0, -2), self.codebook).view(u.shape[:-1])
-        code = F.embedding(indices, self.codebook)
-        return QuantizerOutput(
-            quantized=estimate(self.estimator, u, code).movedim(-1, 1),
-            indices=indices.unsqueeze(1),
-            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+        if self.init == "kmeans" and self.training:
+            self.latents = torch.cat([self.latents, z.detach().movedim(1, -1).flatten(0, -2)])
+        return nearest_code(
+            z,
+            self.codebook,
+            commitment_weight=self.commitment_weight,
+            estimator=self.estimator,
         )
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Once, moves the codes to the k-means centres of all latents since the start.
+
+        In a distributed run every process calls it, with at least one latent, and all end with the
+        same codes.
+        """
+        if self.init != "kmeans" or len(self.latents) == 0:
+            return
+        if not self.has_centres:
+            self.codebook.copy_(kmeans(self.latents, len(self.codebook)))
+            self.has_centres.fill_(True)
+        self.latents = self.latents.new_empty(0, self.latent_channels)
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)

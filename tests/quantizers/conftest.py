@@ -18,30 +18,41 @@ from quantizers import Quantizer, build, lookup
 # Every hyper-parameter of every method appears here, with values that take other branches.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "none": [{}, {"latent_channels": 3}],
+    "kl": [{}, {"latent_channels": 3, "kl_weight": 1.0}],
     "vq": [
         {"codebook_size": 16},
         {"codebook_size": 5, "latent_channels": 1, "commitment_weight": 1.0},
         {"codebook_size": 2, "latent_channels": 3, "commitment_weight": 0.0},
         {"codebook_size": 7, "latent_channels": 4, "estimator": "rotation"},
+        {"codebook_size": 7, "latent_channels": 4, "estimator": "diveq"},
+        {"codebook_size": 16, "latent_channels": 3, "init": "kmeans"},
     ],
     "cosine_vq": [
         {"codebook_size": 16},
         {"codebook_size": 7, "latent_channels": 2, "commitment_weight": 1.0},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "rotation"},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "diveq"},
     ],
     "simvq": [
         {"codebook_size": 16},
         {"codebook_size": 5, "latent_channels": 1, "commitment_weight": 1.0},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "rotation"},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "diveq"},
     ],
     "ema_vq": [
         {"codebook_size": 16},
         {"codebook_size": 5, "latent_channels": 1, "decay": 0.0, "smoothing": 0.0},
         {"codebook_size": 9, "latent_channels": 3, "decay": 0.5, "revival_threshold": 0.0},
         {"codebook_size": 200, "revival_threshold": 0.9, "commitment_weight": 1.0},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "rotation"},
+        {"codebook_size": 7, "latent_channels": 3, "estimator": "diveq"},
     ],
     "group_vq": [
         {"codebook_size": 16, "codebook_groups": 4},
         {"codebook_size": 6, "codebook_groups": 1, "latent_channels": 1},
         {"codebook_size": 7, "codebook_groups": 7, "commitment_weight": 1.0},
+        {"codebook_size": 6, "codebook_groups": 2, "estimator": "rotation"},
+        {"codebook_size": 6, "codebook_groups": 2, "estimator": "diveq"},
     ],
     "gsq": [
         {"groups": 2, "group_channels": 4, "codebook_size": 16},
@@ -54,6 +65,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"groups": 2, "group_channels": 2, "codebook_size": 8, "spherical": True},
         {"groups": 3, "group_channels": 2, "codebook_size": 5, "init": "sphere", "emit": "unit"},
         {"groups": 2, "group_channels": 4, "codebook_size": 16, "estimator": "rotation"},
+        {"groups": 2, "group_channels": 3, "codebook_size": 9, "estimator": "diveq"},
     ],
     "fsq": [
         {"levels": (8, 5, 5, 5)},
@@ -61,6 +73,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"levels": (2, 2, 2)},
         {"levels": (7,)},
         {"levels": (1200, 2)},
+        {"levels": (4, 3, 2), "symmetric": True},
+        {"levels": (8, 5, 3), "entropy_weight": 0.1, "temperature": 0.1},
+        {"levels": (4, 2), "symmetric": True, "entropy_weight": 1.0, "diversity_weight": 0.5},
     ],
     "lfq": [
         {"latent_channels": 6},
@@ -93,11 +108,26 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"groups": 2, "group_channels": 4, "codebook_size": 16},
         {"groups": 3, "group_channels": 1, "codebook_size": 5, "commitment_weight": 1.0},
         {"groups": 1, "group_channels": 3, "codebook_size": 7, "commitment_weight": 0.0},
+        {"groups": 2, "group_channels": 3, "codebook_size": 7, "estimator": "rotation"},
+        {"groups": 2, "group_channels": 3, "codebook_size": 7, "estimator": "diveq"},
     ],
     "rvq": [
         {"codebook_size": 16, "stages": 2},
         {"codebook_size": 6, "stages": 3, "latent_channels": 3, "shared": False},
         {"codebook_size": 8, "stages": 1, "latent_channels": 1, "commitment_weight": 1.0},
+        {"codebook_size": 6, "stages": 2, "latent_channels": 3, "estimator": "rotation"},
+        {"codebook_size": 6, "stages": 2, "shared": False, "estimator": "diveq"},
+    ],
+    "residual_gsq": [
+        {"groups": 1, "group_channels": 8, "codebook_size": 16, "stages": 2},
+        {"groups": 3, "group_channels": 3, "codebook_size": 6, "stages": 3, "shared": False},
+        {
+            "groups": 2,
+            "group_channels": 2,
+            "codebook_size": 8,
+            "stages": 1,
+            "commitment_weight": 1.0,
+        },
     ],
     "ibq": [
         {"codebook_size": 16, "latent_channels": 4},
@@ -109,6 +139,29 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"codebook_size": 2, "latent_channels": 1, "temperature": 0.5, "kl_weight": 1.0},
     ],
     "e8": [{}, {"groups": 2}],
+    "leech": [{}, {"groups": 2}],
+    "lgq": [
+        {"codebook_size": 16, "latent_channels": 4},
+        {"codebook_size": 2, "latent_channels": 1, "temperature": 0.1, "usage_weight": 1.0},
+        {"codebook_size": 9, "latent_channels": 3, "peakedness_weight": 1.0},
+    ],
+    "fvq": [
+        {"codebook_size": 16, "bridge_tokens": 4, "bridge_channels": 16},
+        {
+            "codebook_size": 6,
+            "latent_channels": 1,
+            "commitment_weight": 1.0,
+            "bridge_tokens": 1,
+            "bridge_channels": 4,
+            "bridge_blocks": 1,
+            "bridge_heads": 1,
+        },
+    ],
+    "mgvq": [
+        {"groups": 2, "group_channels": 4, "codebook_size": 16},
+        {"groups": 1, "group_channels": 2, "codebook_size": 7, "commitment_weight": 1.0},
+        {"groups": 3, "group_channels": 3, "codebook_size": 5, "decay": 0.0},
+    ],
     "rfsq": [
         {"levels": (4, 4), "stages": 2},
         {"levels": [8, 5, 3], "stages": 3, "initial_scale": 2.0},

@@ -1,34 +1,48 @@
 """Plants one-line faults in copies of `quantizers` and reports those that no default test notices.
 
-    python tests/quantizers/mutations.py            # all
-    python tests/quantizers/mutations.py fsq lfq    # those of some files
+    python tests/quantizers/mutations.py                     # all
+    python tests/quantizers/mutations.py fsq lfq             # those of some files
+    python tests/quantizers/mutations.py --record fsq lfq    # and keep the names of the tests
 
-Each line of `mutations.txt` is a fault: the file's stem, the text to replace, its replacement. The
-process exits with 1 if a fault survives, if a text no longer occurs exactly once in its file, or
-if the tests fail without a fault.
+Each line of `mutations.txt` is a fault: the file's stem, the text to replace, its replacement and,
+as kept by `--record`, the test that notices it. That test is run first; where there is none, or it
+passes, all tests of the file are run, then the laws. The process exits with 1 if a fault survives,
+if a text does not occur exactly once in its file, or if such a test fails without a fault, too.
 """
 
 import contextlib
+import gc
 import itertools
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import hypothesis  # noqa: F401 - imported once here, so that no copy waits for it
 import pytest
-import torch  # noqa: F401 - imported once here, so that no copy waits for it
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-LAWS = ("test_contract.py", "test_contract_state.py")
+TESTS = "tests/quantizers/"
+FAULTS = Path(__file__).with_suffix(".txt")
+LAWS = tuple(sorted(path.name for path in Path(__file__).parent.glob("test_contract*.py")))
 OWN_TESTS = {
     "base": ("test_registry.py", *LAWS),
     "gsq": ("test_gsq.py", "test_gsq_codebook.py"),
-    "losses": ("test_vq.py", "test_gsq.py"),
+    "kmeans": ("test_kmeans.py", "test_processes.py"),
+    "lfq": ("test_lfq.py", "test_processes.py"),
+    "losses": ("test_losses.py",),
     "none": LAWS,
 }
+MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
+TIMEOUT_SECONDS = 600  # or never end
+PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--disable-plugin-autoload")
+CHECKED = ("-p", "jaxtyping")
 # As in pyproject.toml, but without the run-time shape checks: they cost more than the tests.
 UNCHECKED = (
     *("-o", "addopts=--import-mode=importlib --strict-markers"),
@@ -42,83 +56,147 @@ class Mutation(NamedTuple):
     stem: str
     text: str
     replacement: str
+    noticed_by: str = ""
 
-    def plant(self, tree: Path) -> None:
-        path = tree / "quantizers" / f"{self.stem}.py"
-        source = path.read_text()
-        if source.count(self.text) != 1:
-            raise ValueError(f"{self}: found {source.count(self.text)} times, expected once")
-        path.write_text(source.replace(self.text, self.replacement))
+    @property
+    def own_tests(self) -> tuple[str, ...]:
+        return OWN_TESTS.get(self.stem, (f"test_{self.stem}.py", "test_relations.py"))
+
+    def occurrences(self, package: Path) -> int:
+        """How often the text to replace stands in its file."""
+        return (package / f"{self.stem}.py").read_text().count(self.text)
+
+    def plant(self, package: Path) -> None:
+        path = package / f"{self.stem}.py"
+        path.write_text(path.read_text().replace(self.text, self.replacement))
+
+
+class FirstFailure:
+    """Runs the examples of one method before those of others; keeps the first test that fails."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.name = ""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: f"{self.method}(" not in item.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.pytest_runtest_logreport(report)
+
+    def pytest_runtest_logreport(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+        if report.failed and not self.name:
+            self.name = report.nodeid.partition("[")[0].removeprefix(TESTS)
+
+
+def first_failure(names: tuple[str, ...], mutation: Mutation | None, *options: str) -> str:
+    """The first test to fail on a copy of `quantizers` with the fault planted in it, or nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "quantizers"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "quantizers", package, ignore=ignored)
+        if mutation:
+            mutation.plant(package)
+        sys.path.insert(0, folder)  # before the place where `quantizers` is installed
+        failure = FirstFailure(mutation.stem if mutation else "")
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            arguments = [*PYTEST, *options, *(TESTS + name for name in names)]
+            code = pytest.main(arguments, plugins=[failure])
+        origin = getattr(sys.modules.get("quantizers"), "__file__", package / "__init__.py")
+    if code == pytest.ExitCode.INTERNAL_ERROR or package not in Path(origin).parents:
+        raise RuntimeError(f"pytest ended with {code}, on {origin} for {package}, with {mutation}")
+    return failure.name  # nothing, too, where a test of this name is no more
+
+
+def first_failure_in_a_fork(names: tuple[str, ...], *run: Any) -> str:
+    """The same in a process of its own; one that crashes or hangs counts as a failing file."""
+    with tempfile.NamedTemporaryFile("r") as file:
+
+        def write() -> None:
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+            Path(file.name).write_text(first_failure(names, *run))
+
+        process = multiprocessing.get_context("fork").Process(target=write)
+        process.start()
+        process.join(TIMEOUT_SECONDS)
+        if process.exitcode == 1:
+            raise RuntimeError(f"no result for {run}: see the traceback above")
+        if process.exitcode == 0:
+            return file.read()
+        process.kill()
+        process.join()
+        return names[0]
+
+
+def notice(mutation: Mutation) -> str:
+    """The test that notices a fault, or nothing."""
+    named = [(mutation.noticed_by,)] if mutation.noticed_by else []
+    for names in (*named, mutation.own_tests, LAWS):
+        for options in (UNCHECKED, CHECKED):
+            if failure := first_failure_in_a_fork(names, mutation, *options):
+                return failure
+    return ""
+
+
+def fails_without_fault(tests: tuple[str, ...]) -> str:
+    """The first of some tests that notice faults and fail without one, too, or nothing."""
+    return first_failure_in_a_fork(tests, None, *UNCHECKED)
+
+
+def warm_up(bytecode: str) -> None:
+    """Does in this process what each of its forks would otherwise do again."""
+    sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode  # compile tests once
+    torch.testing.assert_close(torch.zeros(1), torch.zeros(1))  # imports half a second of modules
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        pytest.main(["--version", "--version", *PYTEST, *UNCHECKED])
+    gc.collect()
+    gc.freeze()  # pytest collects garbage at its end
 
 
 def read_mutations(stems: list[str]) -> list[Mutation]:
     """The faults of some files, or of all."""
-    lines = Path(__file__).with_suffix(".txt").read_text().splitlines()
+    lines = FAULTS.read_text().splitlines()
     cells = [line.split(" | ") for line in lines if line and not line.startswith("#")]
     mutations = [Mutation(*map(str.strip, row)) for row in cells]
     return [mutation for mutation in mutations if not stems or mutation.stem in stems]
 
 
-def own_tests_pass(mutation: Mutation, *options: str) -> bool:
-    """Whether a fault goes unnoticed by the tests of its own file."""
-    names = OWN_TESTS.get(mutation.stem, (f"test_{mutation.stem}.py",))
-    return tests_pass(names, mutation, *options)
+def record(noticed: dict[Mutation, str]) -> None:
+    """Writes the names of tests into the list, which may have grown in the meantime."""
+    text = FAULTS.read_text()
+    for mutation, name in noticed.items():
+        if name and name != mutation.noticed_by:
+            row = " | ".join(filter(None, mutation))
+            new = " | ".join((*mutation[:3], name))
+            text = f"\n{text}".replace(f"\n{row}\n", f"\n{new}\n").removeprefix("\n")
+    FAULTS.write_text(text)
 
 
-def unchecked_own_tests_pass(mutation: Mutation) -> bool:
-    """The same without the shape checks: quick, and enough for most faults."""
-    return own_tests_pass(mutation, *UNCHECKED)
-
-
-def laws_pass(mutation: Mutation) -> bool:
-    """Whether a fault goes unnoticed by the laws of the contract."""
-    return tests_pass(LAWS, mutation)
-
-
-def tests_pass(names: tuple[str, ...], mutation: Mutation | None, *options: str) -> bool:
-    """Runs test files in a copy of the tree with the fault planted in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "quantizers", tree / "quantizers", ignore=ignored)
-        shutil.copytree(
-            ROOT / "tests" / "quantizers", tree / "tests" / "quantizers", ignore=ignored
-        )
-        for name in ("pyproject.toml", "tests/conftest.py"):
-            shutil.copy(ROOT / name, tree / name)
-        if mutation:
-            mutation.plant(tree)
-        os.chdir(tree)
-        sys.path.insert(0, folder)  # before the place where `quantizers` is installed
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            files = [f"tests/quantizers/{name}" for name in names]
-            arguments = ["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}"]
-            code = pytest.main([*arguments, *options, *files])
-        origin = Path(sys.modules["quantizers"].__file__ or "")
-        os.chdir(ROOT)
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
-        raise RuntimeError(f"pytest ended with {code} for {mutation}")
-    if tree not in origin.parents:
-        raise RuntimeError(f"the tests ran on {origin}, not on the copy in {tree}")
-    return code == pytest.ExitCode.OK
-
-
-def main(stems: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Prints a line for each surviving fault and returns the exit code."""
-    mutations = survivors = read_mutations(stems)
-    # a fresh fork for each fault: torch is imported once, `quantizers` every time anew
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-        if not pool.apply(tests_pass, ((".",), None)):
-            print("the tests fail without any fault: run pytest tests/quantizers")
-            return 1
-        for passes in (unchecked_own_tests_pass, own_tests_pass, laws_pass):
-            unnoticed = pool.map(passes, survivors, chunksize=1)
-            survivors = list(itertools.compress(survivors, unnoticed))
+    mutations = read_mutations([stem for stem in arguments if stem != "--record"])
+    misfits = [m for m in mutations if m.occurrences(ROOT / "quantizers") != 1]
+    mutations = [mutation for mutation in mutations if mutation not in misfits]
+    with ThreadPool(2) as pool:
+        noticed = dict(zip(mutations, pool.map(notice, mutations, chunksize=1), strict=True))
+        tests = sorted(set(noticed.values()) - {""})
+        files = [tuple(names) for _, names in itertools.groupby(tests, lambda t: t.split("::")[0])]
+        failing = list(filter(None, pool.map(fails_without_fault, files, chunksize=1)))
+    if "--record" in arguments and not failing:
+        record(noticed)
+    survivors = [mutation for mutation, name in noticed.items() if not name]
+    for name in failing:
+        print(f"FAILS WITHOUT A FAULT, TOO {name}")
+    for mutation in misfits:
+        print(f"NOT ONCE IN ITS FILE {mutation.stem}: {mutation.text}")
     for mutation in survivors:
         print(f"SURVIVED {mutation.stem}: {mutation.text} -> {mutation.replacement}")
-    print(f"{len(mutations) - len(survivors)} of {len(mutations)} faults caught")
-    return int(bool(survivors))
+    print(f"{len(noticed) - len(survivors)} of {len(noticed)} faults caught")
+    return int(bool(survivors or misfits or failing))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os.chdir(ROOT)
+    with tempfile.TemporaryDirectory() as bytecode:
+        warm_up(bytecode)
+        sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,16 @@ from quantizers import NonFiniteLatentError, Quantizer
 SPATIAL_SHAPES = [(), (7,), (3, 5), (2, 3, 2)]
 scales = st.sampled_from([0.0, 1e-20, 1e-6, 1e-2, 1.0, 1e2, 1e6, 1e20])
 offsets = st.sampled_from([0.0, 1e-3, -10.0, 1e4])
+NOT_THE_NEAREST = {
+    "fsq": "a latent is bounded, then rounded",
+    "ifsq": "a latent is bounded, then rounded",
+    "rfsq": "each stage bounds and rounds what is left over",
+    "rvq": "the search is greedy",
+    "residual_gsq": "the search is greedy",
+    "ibq": "the code has the largest dot product",
+    "gumbel_vq": "the code has the largest logit",
+    "random_code": "the code does not depend on the latent",
+}
 shapes = st.tuples(st.integers(1, 3)) | st.tuples(st.integers(1, 3), st.integers(1, 4))
 
 
@@ -57,6 +67,24 @@ def test_a_code_is_its_own_nearest_code(quantizer):
     found = quantizer(codes).indices
     assert torch.equal(quantizer.dequantize(found), codes)
     assert (found <= indices).all()  # equal codes: the lowest index stands for all
+
+
+@pytest.mark.law("discrete")
+def test_no_other_index_is_nearer_to_the_latent_in_float64(quantizer, example, sample):
+    """Of up to 256 other indices in each codebook, where a method takes the nearest code."""
+    name, parameters = example
+    if name in NOT_THE_NEAREST or parameters.get("emit") == "raw":
+        pytest.skip(NOT_THE_NEAREST.get(name, "the code that is emitted is not the one compared"))
+    z = sample(quantizer, (30,), seed=4)
+    indices = quantizer.eval()(z).indices
+    distance = (quantizer.dequantize(indices).double() - z).square().sum(dim=1)
+    for row, size in enumerate(quantizer.codebook_sizes):
+        others = torch.linspace(0, size - 1, min(size, 256), dtype=torch.float64).long()
+        changed = indices.repeat(len(others), 1)
+        changed[:, row] = others.repeat_interleave(len(z))
+        codes = quantizer.dequantize(changed).view(len(others), *z.shape).double()
+        nearest = (codes - z).square().sum(dim=2).amin(dim=0)
+        assert (distance <= nearest * (1 + 1e-5)).all()
 
 
 @pytest.mark.law("discrete")
@@ -112,6 +140,16 @@ def test_losses_are_finite_scalars(quantizer, latent):
         assert loss.shape == ()
         assert loss.dtype == torch.float32
         assert loss.isfinite()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_losses_of_an_empty_batch_are_zero_and_carry_a_gradient(quantizer, sample, training):
+    z = sample(quantizer, (0, 3, 5), seed=0).requires_grad_()
+    output = quantizer.train(training)(z)
+    assert all(float(loss.detach()) == 0 for loss in output.losses.values())
+    (output.quantized.sum() + sum(output.losses.values())).backward()
+    gradients = [z.grad, *[p.grad for p in quantizer.parameters() if p.grad is not None]]
+    assert not any(gradient.any() for gradient in gradients)
 
 
 @pytest.mark.law("precision")

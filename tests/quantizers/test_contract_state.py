@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -57,6 +57,63 @@ def test_eval_treats_images_independently(quantizer, sample, data):
     assert torch.equal(torch.cat([part.quantized for part in apart]), together.quantized[order])
 
 
+@pytest.mark.law("independence")
+@pytest.mark.law("locality")
+def test_eval_treats_positions_independently(quantizer, latent):
+    """Some positions, in another order and without spatial axes, get the same codes."""
+    together = quantizer.eval()(latent)
+    positions = latent.movedim(1, -1).flatten(0, -2)
+    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))[:50]
+    apart = quantizer(positions[order])
+    assert torch.equal(apart.indices, together.indices.movedim(1, -1).flatten(0, -2)[order])
+    assert torch.equal(apart.quantized, together.quantized.movedim(1, -1).flatten(0, -2)[order])
+
+
+@pytest.mark.law("determinism")
+def test_training_chooses_the_codes_of_eval(quantizer, latent):
+    training, evaluated = quantizer.train()(latent), quantizer.eval()(latent)
+    assert torch.equal(training.indices, evaluated.indices)
+    assert torch.equal(training.quantized, evaluated.quantized)
+
+
+def test_an_empty_batch_adds_nothing(quantizer, latent, sample):
+    quantizer.train()(latent)
+    quantizer.update()
+    state = copy.deepcopy(quantizer.state_dict())
+    for training in (True, False):
+        z = sample(quantizer, (0, 3, 5), seed=0).requires_grad_()
+        output = quantizer.train(training)(z)
+        assert all(loss == 0 for loss in output.losses.values())
+        (output.quantized.sum() + sum(output.losses.values())).backward()
+        quantizer.update()
+    gradients = [p.grad for p in quantizer.parameters() if p.grad is not None]
+    assert not any(gradient.any() for gradient in gradients)
+    assert all(torch.equal(value, state[key]) for key, value in quantizer.state_dict().items())
+
+
+@settings(max_examples=6)
+@given(calls=st.lists(st.sampled_from(["train", "eval", "update", "load", "copy"]), max_size=8))
+def test_any_order_of_calls_leaves_a_quantizer_that_works(make, sample, calls):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        quantizer = make(0)
+        for number, call in enumerate(calls):
+            z = sample(quantizer, (2, 3), seed=number)
+            if call in ("train", "eval"):
+                quantizer.train(call == "train")(z)
+            elif call == "update":
+                quantizer.update()
+            elif call == "load":
+                state, quantizer = quantizer.state_dict(), make(1)
+                quantizer.load_state_dict(state, strict=True)
+            else:
+                quantizer = copy.deepcopy(quantizer)
+        assert all(value.isfinite().all() for value in quantizer.state_dict().values())
+        output = quantizer.eval()(z := sample(quantizer, (2, 3), seed=99))
+        assert output.quantized.isfinite().all()
+        _assert_equal_in_eval(pickle.loads(pickle.dumps(quantizer)), quantizer, z)
+
+
 def test_memory_layout_changes_nothing(quantizer, latent):
     expected = quantizer(latent)
     wide = torch.cat([latent, latent], dim=-1)
@@ -81,6 +138,17 @@ def test_a_state_dict_carries_the_whole_quantizer(make, quantizer, latent):
     other = make(1)
     other.load_state_dict(quantizer.state_dict(), strict=True)
     _assert_equal_in_eval(other, quantizer, latent)
+
+
+def test_a_state_dict_of_another_quantizer_is_refused_with_the_key(quantizer):
+    state = quantizer.state_dict()
+    with pytest.raises(RuntimeError, match="nonsense"):
+        quantizer.load_state_dict(state | {"nonsense": torch.zeros(1)})
+    for key, value in state.items():
+        with pytest.raises(RuntimeError, match=key):
+            quantizer.load_state_dict({k: v for k, v in state.items() if k != key})
+        with pytest.raises(RuntimeError, match=key):
+            quantizer.load_state_dict(state | {key: torch.zeros(*value.shape, 3)})
 
 
 def test_weights_load_without_trusting_the_file(make, quantizer, latent):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import quantizers
 from quantizers import Quantizer, build
 
 
@@ -198,7 +199,7 @@ def test_the_state_is_the_codebook_and_its_averages():
 def test_two_processes_equal_one_with_both_batches(tmp_path):
     """Without revival; with it, both end with the same codebook."""
     script = Path(__file__).with_name("ema_in_processes.py")
-    environment = os.environ | {"PYTHONPATH": str(script.parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(quantizers.__file__).parents[1])}
     processes = [
         subprocess.Popen([sys.executable, script, str(rank), tmp_path], env=environment)
         for rank in range(2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers.entropy import bit_entropies, code_entropies
+from quantizers.entropy import bit_entropies, code_entropies, level_entropies
 
 
 @pytest.mark.parametrize("bits", range(1, 13))
@@ -83,6 +83,53 @@ def test_explicit_codes_of_a_cube_have_the_entropies_of_their_bits(bits):
         (gradient,) = torch.autograd.grad(entropy, logits, retain_graph=True)
         (expected_gradient,) = torch.autograd.grad(expected, logits, retain_graph=True)
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "levels", [(5,), (3, 4), (8, 5, 5), (2, 7, 3, 2), (1, 6), (17, 2, 2, 2)], ids=str
+)
+@pytest.mark.parametrize("spread", [0.1, 1.0, 10.0])
+def test_entropies_of_levels_and_gradients_equal_an_enumeration(levels, spread):
+    columns = [_logits(50, size, spread).requires_grad_() for size in levels]
+    joint = [log_p.log_softmax(dim=1) for log_p in columns]
+    log_p = joint[0]
+    for channel in joint[1:]:
+        log_p = (log_p[:, :, None] + channel[:, None, :]).flatten(1)
+    mean = log_p.exp().mean(dim=0)
+    enumerated = -(log_p.exp() * log_p).sum(dim=1).mean(), -torch.xlogy(mean, mean).sum()
+    for entropy, expected in zip(level_entropies(columns), enumerated, strict=True):
+        torch.testing.assert_close(entropy, expected, rtol=1e-12, atol=1e-12)
+        gradients = torch.autograd.grad(entropy, columns, retain_graph=True)
+        expected_gradients = torch.autograd.grad(expected, columns, retain_graph=True)
+        torch.testing.assert_close(gradients, expected_gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_two_levels_are_a_bit():
+    logits = _logits(60, 7, 3.0)
+    zero = torch.zeros(60, dtype=torch.float64)
+    levels = [torch.stack([zero, logit], dim=1) for logit in logits.unbind(dim=1)]
+    torch.testing.assert_close(level_entropies(levels), bit_entropies(logits), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("entropies", [bit_entropies, code_entropies])
+def test_no_token_has_no_entropy_and_a_zero_gradient(entropies):
+    logits = torch.zeros(0, 5).requires_grad_()
+    for entropy in entropies(logits):
+        assert float(entropy.detach()) == 0
+        (gradient,) = torch.autograd.grad(entropy, logits, retain_graph=True)
+        assert gradient.shape == (0, 5)
+
+
+def test_levels_of_no_token_have_no_entropy():
+    assert [float(entropy) for entropy in level_entropies([torch.zeros(0, 3)] * 2)] == [0, 0]
+
+
+@pytest.mark.parametrize("size", [50.0, 104.0, 1e4, 1e30])
+def test_saturated_levels_stay_finite_in_float32(size):
+    columns = [size * torch.randn(64, 5, requires_grad=True) for _ in range(3)]
+    per_token, of_batch = level_entropies(columns)
+    for gradient in torch.autograd.grad(per_token - of_batch, columns):
+        assert gradient.isfinite().all()
 
 
 def test_explicit_codes_of_one_token_each_have_the_entropy_of_their_number():

@@ -10,13 +10,14 @@ from torch import Tensor
 from quantizers.estimators import (
     MAX_ROTATION_GAIN,
     check_estimator,
+    diveq,
     estimate,
     rotation_trick,
     soft_assignment,
     straight_through,
 )
 
-ESTIMATORS = ["straight_through", "rotation"]
+ESTIMATORS = ["straight_through", "rotation", "diveq"]
 
 
 def gradient(u: Tensor, code: Tensor, upstream: Tensor) -> Tensor:
@@ -127,19 +128,62 @@ def test_a_zero_code_gets_a_zero_gradient():
     assert not gradient(zero, zero, normal(3, 4, seed=1)).any()
 
 
+@pytest.mark.parametrize("d", [2, 3, 8])
+def test_diveq_has_the_gradient_of_the_reparameterised_error(d):
+    """That of u + |code - u| sg(e), which autograd differentiates for latent and code."""
+    leaves = normal(50, d).requires_grad_(), normal(50, d, seed=1).requires_grad_()
+    u, code = leaves
+    upstream = normal(50, d, seed=2)
+    error = code - u
+    direction = F.normalize(error, dim=1).detach()
+    expected = torch.autograd.grad(
+        u + error.norm(dim=1, keepdim=True) * direction, leaves, upstream
+    )
+    found = torch.autograd.grad(diveq(u, code), leaves, upstream)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_diveq_parts_the_gradient_between_latent_and_code():
+    u, code = normal(50, 4).requires_grad_(), normal(50, 4, seed=1).requires_grad_()
+    upstream = normal(50, 4, seed=2)
+    at_latent, at_code = torch.autograd.grad(diveq(u, code), (u, code), upstream)
+    torch.testing.assert_close(at_latent + at_code, upstream)
+    error = (code - u).detach()
+    across = (at_latent * error).sum(dim=1)
+    torch.testing.assert_close(across, torch.zeros(50).double(), rtol=0, atol=1e-12)
+    cosine = F.cosine_similarity(at_code, error).abs()
+    torch.testing.assert_close(cosine, torch.ones(50).double())
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-320, 1e-300, 1e-12])
+def test_diveq_close_to_a_code_has_a_bounded_gradient(scale):
+    code, upstream = normal(20, 4, seed=1).requires_grad_(), normal(20, 4, seed=2)
+    u = (code.detach() * (1 - scale)).requires_grad_()
+    at_latent, at_code = torch.autograd.grad(diveq(u, code), (u, code), upstream)
+    for part in (at_latent, at_code):
+        assert (part.norm(dim=1) <= upstream.norm(dim=1) * (1 + 1e-12)).all()
+    torch.testing.assert_close(at_latent + at_code, upstream)
+    if torch.equal(u, code):
+        assert torch.equal(at_latent, upstream)
+
+
 def test_the_estimators_differ_in_their_gradient_only():
     u, code, upstream = normal(3, 4).requires_grad_(), normal(3, 4, seed=1), normal(3, 4, seed=2)
     (found,) = torch.autograd.grad(estimate("straight_through", u, code), u, upstream)
     assert torch.equal(found, upstream)
     (found,) = torch.autograd.grad(estimate("rotation", u, code), u, upstream)
     assert torch.equal(found, gradient(u.detach(), code, upstream))
+    (found,) = torch.autograd.grad(estimate("diveq", u, code), u, upstream)
+    (expected,) = torch.autograd.grad(diveq(u, code), u, upstream)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(
     ("name", "channels", "message"),
     [
-        ("rotate", 4, "one of straight_through, rotation; got 'rotate'"),
+        ("rotate", 4, "one of straight_through, rotation, diveq; got 'rotate'"),
         ("rotation", 1, "'rotation' needs codes of at least 2 channels, got 1"),
+        ("diveq", 1, "'diveq' needs codes of at least 2 channels, got 1"),
     ],
 )
 def test_an_estimator_that_cannot_be_used_is_refused(name, channels, message):
@@ -147,7 +191,9 @@ def test_an_estimator_that_cannot_be_used_is_refused(name, channels, message):
         check_estimator(name, channels)
 
 
-@pytest.mark.parametrize(("name", "channels"), [("rotation", 2), ("straight_through", 1)])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("rotation", 2), ("diveq", 2), ("straight_through", 1)]
+)
 def test_an_estimator_that_can_be_used_is_not_refused(name, channels):
     check_estimator(name, channels)
 

@@ -102,11 +102,107 @@ def test_the_gradient_passes_the_rounding_and_follows_the_squashing(levels):
     torch.testing.assert_close(z.grad.double(), exact.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [*range(2, 18), 100, 1001, 1024])
+def test_a_symmetric_channel_takes_equal_steps_from_minus_one_to_one(levels):
+    fsq = build("fsq", levels=(levels,), symmetric=True)
+    digits = torch.arange(levels)[:, None]
+    expected = torch.linspace(-1, 1, levels, dtype=torch.float64)[:, None]
+    codes = fsq.dequantize(digits)
+    torch.testing.assert_close(codes.double(), expected, rtol=0, atol=1e-7)
+    assert torch.equal(codes, -codes.flip(0))
+    latents = codes.double().clamp(-1 + 1e-9, 1 - 1e-9).atanh().float()
+    assert torch.equal(fsq(latents).indices, digits)
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 7, 8, 16])
+def test_symmetric_cells_have_one_width_but_the_outer_ones_half_of_it(levels):
+    fsq = build("fsq", levels=(levels,), symmetric=True)
+    squashed = torch.linspace(-1, 1, 10_001 * (levels - 1), dtype=torch.float64)[1:-1]
+    counts = torch.bincount(fsq(squashed.atanh().float()[:, None]).indices[:, 0])
+    share = counts / counts.sum() * (levels - 1)
+    expected = torch.tensor([0.5, *[1.0] * (levels - 2), 0.5])
+    torch.testing.assert_close(share, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("levels", [2, 4, 5, 8])
+def test_a_symmetric_grid_is_odd_whether_even_or_not(levels):
+    fsq = build("fsq", levels=(levels,) * 3, symmetric=True)
+    z = 2 * torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fsq(-z).quantized, -fsq(z).quantized)
+
+
+def test_an_even_symmetric_grid_has_no_zero_and_sends_zero_up():
+    output = build("fsq", levels=(2, 3, 4), symmetric=True)(torch.zeros(1, 3))
+    torch.testing.assert_close(output.quantized, torch.tensor([[1.0, 0.0, 1 / 3]]))
+
+
+def test_the_gradient_of_a_symmetric_grid_is_that_of_tanh():
+    z = torch.randn(100, 2, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    upstream = torch.randn(z.shape, generator=torch.Generator().manual_seed(3))
+    build("fsq", levels=(4, 5), symmetric=True)(z).quantized.backward(upstream)
+    torch.testing.assert_close(z.grad, upstream * (1 - z.detach().tanh().square()))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_entropies_are_those_of_the_soft_code_over_all_codes(temperature, symmetric):
+    """p(code | z) is proportional to exp(-|u - code|^2 / temperature), over all codes."""
+    levels = (8, 3, 5)
+    fsq = build(
+        "fsq",
+        levels=levels,
+        symmetric=symmetric,
+        temperature=temperature,
+        entropy_weight=0.2,
+        diversity_weight=3.0,
+    )
+    codes = fsq.dequantize(torch.arange(120)[:, None]).double()
+    z = torch.randn(40, 3, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    exact = z.detach().double().requires_grad_()
+    u = exact.tanh() if symmetric else bound(exact, levels) / (torch.tensor(levels) // 2)
+    distances = (u[:, None] - codes).square().sum(dim=-1)
+    log_p = (-distances / temperature).log_softmax(dim=1)
+    mean = log_p.exp().mean(dim=0)
+    of_token = 0.2 * -(log_p.exp() * log_p).sum(dim=1).mean()
+    of_batch = -0.2 * 3.0 * -torch.xlogy(mean, mean).sum()
+    losses = fsq(z).losses
+    assert set(losses) == {"token_entropy", "batch_entropy"}
+    torch.testing.assert_close(losses["token_entropy"].double(), of_token, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(losses["batch_entropy"].double(), of_batch, rtol=1e-4, atol=1e-6)
+    (of_token + of_batch).backward()
+    sum(losses.values()).backward()
+    atol = 1e-4 * float(exact.grad.abs().max())
+    torch.testing.assert_close(z.grad.double(), exact.grad, rtol=1e-3, atol=atol)
+
+
+def test_the_soft_code_of_two_symmetric_levels_is_that_of_lfq():
+    """After the squashing: exp(-|u - code|^2 / tau) is exp(2 <u, code> / tau) up to a factor."""
+    z = torch.randn(60, 4, generator=torch.Generator().manual_seed(5))
+    weights = {"entropy_weight": 1.0, "temperature": 0.7, "diversity_weight": 2.0}
+    ours = build("fsq", levels=(2,) * 4, symmetric=True, **weights)(z).losses
+    theirs = build("lfq", latent_channels=4, **weights)(z.tanh()).losses
+    for name in ("token_entropy", "batch_entropy"):
+        torch.testing.assert_close(ours[name], theirs[name])
+
+
 def test_it_learns_nothing_and_stores_nothing():
     fsq = build("fsq", levels=(8, 5, 5, 5))
     assert not list(fsq.parameters())
     assert not fsq.state_dict()
     assert not fsq(torch.randn(3, 4)).losses
+
+
+def test_the_defaults_of_the_entropy_losses_are_those_of_vidtok():
+    given = {"temperature": 0.01, "diversity_weight": 1.0}
+    losses, expected = (
+        build("fsq", levels=(3, 4), entropy_weight=0.5, **weights)(
+            torch.tensor([[0.3, 0.5]])
+        ).losses
+        for weights in ({}, given)
+    )
+    assert losses == expected
+    torch.testing.assert_close(losses["token_entropy"], -losses["batch_entropy"])
+    assert losses["token_entropy"] > 0.01
 
 
 def test_sixty_bits_cost_no_memory_and_no_precision():
@@ -115,6 +211,23 @@ def test_sixty_bits_cost_no_memory_and_no_precision():
     indices = torch.tensor([[0], [2**60 - 1], [2**59 + 2**30 + 1]])
     codes = fsq.dequantize(indices)
     assert torch.equal(fsq(latent_of(codes, (16,) * 15)).indices, indices)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"entropy_weight": -1.0}, "entropy_weight must be .* got -1.0"),
+        ({"diversity_weight": math.inf}, "diversity_weight must be .* got inf"),
+        ({"temperature": 0.0}, "temperature must be finite and above 0, got 0.0"),
+        (
+            {"levels": (8,) * 9, "entropy_weight": 0.1},
+            r"at most 2\^24 codes, got 134217728; entropy_weight=0 leaves it out",
+        ),
+    ],
+)
+def test_wrong_weights_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build("fsq", **{"levels": (8, 5)} | wrong)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_shared_codebook_is_stored_once(shared, codebooks):
         ({"commitment_weight": -1.0}, "commitment_weight must be .* got -1.0"),
         ({"emit": "both"}, "expects emit 'unit' or 'raw' .* got 'both' and None"),
         ({"init": "normal"}, "init 'sphere', 'uniform' or None, got 'unit' and 'normal'"),
-        ({"estimator": "rotate"}, "one of straight_through, rotation; got 'rotate'"),
+        ({"estimator": "rotate"}, "rotation, diveq; got 'rotate'"),
         ({"group_channels": 1, "estimator": "rotation"}, "at least 2 channels, got 1"),
     ],
 )

@@ -126,8 +126,8 @@ def test_defaults_and_start_values_are_those_of_the_released_code():
     [
         ({"codebook_size": 1}, "codebook_size of at least 2, got 1"),
         ({"latent_channels": 0}, "latent_channels must be at least 1, got 0"),
-        ({"temperature": 0.0}, "finite temperature above 0, got 0.0"),
-        ({"temperature": math.inf}, "finite temperature above 0, got inf"),
+        ({"temperature": 0.0}, "temperature must be finite and above 0, got 0.0"),
+        ({"temperature": math.inf}, "temperature must be finite and above 0, got inf"),
         ({"kl_weight": -1.0}, "kl_weight must be .* got -1.0"),
     ],
 )

@@ -137,8 +137,8 @@ def test_codes_start_with_a_standard_normal_distribution():
     [
         ({"codebook_size": 1}, "codebook_size of at least 2, got 1"),
         ({"latent_channels": 0}, "latent_channels must be at least 1, got 0"),
-        ({"temperature": 0.0}, "finite temperature above 0, got 0.0"),
-        ({"temperature": math.inf}, "finite temperature above 0, got inf"),
+        ({"temperature": 0.0}, "temperature must be finite and above 0, got 0.0"),
+        ({"temperature": math.inf}, "temperature must be finite and above 0, got inf"),
         ({"entropy_weight": -1.0}, "entropy_weight must be .* got -1.0"),
         ({"commitment_weight": math.nan}, "commitment_weight must be .* got nan"),
     ],

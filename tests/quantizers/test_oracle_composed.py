@@ -1,32 +1,14 @@
-"""Composed methods against vector-quantize-pytorch 1.32.0, with the margin rule of test_oracle."""
+"""Composed methods against vector-quantize-pytorch 1.32.0, with the margin rule of margin."""
 
 import pytest
 import torch
+import torch.nn.functional as F
+from margin import clear, clear_in_every_stage, clearly_rounded, normal
 from torch import Tensor
 
 from quantizers import build
 
 pytestmark = pytest.mark.oracle
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def clear(latents: Tensor, codebook: Tensor) -> Tensor:
-    """Which tokens have a best code whose distance beats the second by more than 1e-5 of it."""
-    distances = torch.cdist(latents.double(), codebook.double()).square()
-    best, second = distances.topk(2, largest=False).values.unbind(dim=-1)
-    return second - best > 1e-5 * second
-
-
-def clear_in_every_stage(latents: Tensor, codebooks: Tensor) -> Tensor:
-    """Which tokens are clear in each stage of a greedy search."""
-    keep = torch.ones(len(latents), dtype=torch.bool)
-    for codebook in codebooks:
-        keep &= clear(latents, codebook)
-        latents = latents - codebook[torch.cdist(latents, codebook).argmin(dim=-1)]
-    return keep
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -95,7 +77,7 @@ def test_rfsq_equals_stages_of_fsq(vqp, levels):
     for scale in ours.log_scales.exp().detach():
         code, index = theirs(residual * scale)
         bounded = build("fsq", levels=levels)._bound(residual * scale)
-        keep &= ((bounded - bounded.floor() - 0.5).abs() > 1e-5).all(dim=-1)[0]
+        keep &= clearly_rounded(bounded)[0]
         residual = residual - code / scale
         indices.append(index.long())
     output = ours(z.mT)
@@ -103,3 +85,67 @@ def test_rfsq_equals_stages_of_fsq(vqp, levels):
     assert torch.equal(output.indices[0].T[keep], torch.stack(indices, dim=-1)[0][keep])
     expected = (z - residual)[0][keep]
     torch.testing.assert_close(output.quantized.mT[0][keep], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_mgvq_equals_vector_quantize_with_separate_cosine_heads(vqp, groups):
+    d = 16 // groups
+    z, codes = normal(1, 2000, 16), F.normalize(normal(groups, 256, d, seed=1), dim=-1)
+    theirs = vqp.VectorQuantize(
+        dim=16,
+        heads=groups,
+        codebook_dim=d,
+        codebook_size=256,
+        use_cosine_sim=True,
+        separate_codebook_per_head=True,
+    ).eval()
+    theirs._codebook.embed.copy_(codes)
+    ours = build("mgvq", groups=groups, group_channels=d, codebook_size=256)
+    state = {f"subquantizers.{g}.codebook": codes[g] for g in range(groups)}
+    ours.load_state_dict(state | {"usage": torch.zeros(groups, 256)})
+    quantized, indices, _ = theirs(z)
+    output = ours(z.mT)
+    latents = F.normalize(z[0].unflatten(-1, (groups, d)).transpose(0, 1), dim=-1)
+    keep = clear(latents, codes).all(dim=0)
+    assert keep.float().mean() > 0.99
+    assert torch.equal(output.indices[0].T[keep], indices.view(2000, groups)[keep])
+    torch.testing.assert_close(output.quantized.mT[0][keep], quantized[0][keep], rtol=0, atol=1e-6)
+
+
+def test_fvq_equals_vector_quantize_with_the_same_bridge(vqp):
+    """Their one loss has the gradients of the two here, at a commitment weight of 1."""
+    ours = build(
+        "fvq",
+        latent_channels=8,
+        codebook_size=256,
+        commitment_weight=1.0,
+        bridge_tokens=16,
+        bridge_channels=32,
+    )
+
+    class Bridge(torch.nn.Module):
+        def forward(self, codebook: Tensor) -> Tensor:
+            tokens = ours.compress(codebook.view(16, -1)) + ours.positions
+            return ours.recover(ours.process(tokens)).view(1, 256, 8)
+
+    theirs = vqp.VectorQuantize(
+        dim=8,
+        codebook_size=256,
+        commitment_weight=1.0,
+        rotation_trick=False,
+        vq_bridge=Bridge(),
+    ).train()
+    core = theirs._codebook.embed
+    ours.load_state_dict(ours.state_dict() | {"core": core.detach()[0]})
+    latents = [normal(1, 500, 8).requires_grad_(), normal(1, 500, 8).requires_grad_()]
+    quantized, indices, loss = theirs(latents[0])
+    output = ours(latents[1].mT)
+    assert clear(latents[1].detach()[0], ours.codebook.detach()).all()
+    assert torch.equal(output.indices.squeeze(1), indices)
+    torch.testing.assert_close(output.quantized.mT, quantized, rtol=0, atol=1e-6)
+    bridge = [ours.compress.weight, ours.positions, ours.recover.bias]
+    expected = torch.autograd.grad(loss.sum(), [latents[0], core, *bridge])
+    gradients = torch.autograd.grad(sum(output.losses.values()), [latents[1], ours.core, *bridge])
+    torch.testing.assert_close(gradients[1][None], expected[1], rtol=1e-4, atol=1e-8)
+    for place in (0, 2, 3, 4):
+        torch.testing.assert_close(gradients[place], expected[place], rtol=1e-4, atol=1e-7)

@@ -1,27 +1,16 @@
 """Cosine VQ, SimVQ and EMA-VQ equal vector-quantize-pytorch 1.32.0.
 
-A token is compared unless float32 cannot tell its two best codes apart: see test_oracle.py.
+Indices are compared by the margin rule: see margin.py.
 """
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from margin import clear, normal
 
 from quantizers import build
 
 pytestmark = pytest.mark.oracle
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def clear(latents: Tensor, codebook: Tensor) -> Tensor:
-    """Which tokens have a best code whose distance beats the second by more than 1e-5 of it."""
-    distances = torch.cdist(latents.double(), codebook.double()).square()
-    best, second = distances.topk(2, largest=False).values.unbind(dim=-1)
-    return second - best > 1e-5 * second
 
 
 def test_cosine_vq_equals_vector_quantize_with_cosine_similarity(vqp):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from quantizers import Quantizer, build
+from quantizers.estimators import estimate
 
 GROUPS, CHANNELS, SIZE = 3, 2, 4
 
@@ -45,17 +46,6 @@ def test_the_search_equals_brute_force_over_the_product_of_the_codebooks(product
     output = product_vq(z)
     assert torch.equal(output.indices.movedim(1, -1), every[best])
     assert torch.equal(output.quantized.movedim(1, -1), codes[best])
-
-
-def test_one_group_is_vq(z):
-    product_vq = build("product_vq", groups=1, group_channels=6, codebook_size=9)
-    vq = build("vq", latent_channels=6, codebook_size=9)
-    set_codebooks(product_vq, normal(1, 9, 6))
-    set_codebooks(vq, normal(1, 9, 6))
-    output, expected = product_vq(z), vq(z)
-    assert torch.equal(output.indices, expected.indices)
-    assert torch.equal(output.quantized, expected.quantized)
-    assert dict(output.losses) == dict(expected.losses)
 
 
 def test_losses_and_their_gradients_are_those_of_vq_over_the_product(product_vq, z):
@@ -109,6 +99,32 @@ def test_a_rate_of_many_bits_stores_the_codes_of_the_groups_only():
 def test_the_default_commitment_weight_is_a_quarter(z):
     losses = build("product_vq", groups=2, group_channels=3, codebook_size=4)(z).losses
     torch.testing.assert_close(losses["commitment"], losses["codebook"] / 4)
+
+
+@pytest.mark.parametrize("estimator", ["rotation", "diveq"])
+def test_the_estimator_leads_from_subvector_to_code_in_each_group(z, estimator):
+    product_vq = build(
+        "product_vq",
+        groups=GROUPS,
+        group_channels=CHANNELS,
+        codebook_size=SIZE,
+        estimator=estimator,
+    )
+    set_codebooks(product_vq, normal(GROUPS, SIZE, CHANNELS))
+    output, upstream = product_vq(z.requires_grad_()), normal(*z.shape, seed=2)
+    (found,) = torch.autograd.grad(output.quantized, z, upstream)
+    groups = zip(
+        z.detach().split(CHANNELS, dim=1),
+        output.quantized.detach().split(CHANNELS, dim=1),
+        upstream.split(CHANNELS, dim=1),
+        found.split(CHANNELS, dim=1),
+        strict=True,
+    )
+    for subvector, code, of_output, gradient in groups:
+        u = subvector.movedim(1, -1).requires_grad_()
+        again = estimate(estimator, u, code.movedim(1, -1))
+        (expected,) = torch.autograd.grad(again, u, of_output.movedim(1, -1))
+        torch.testing.assert_close(gradient.movedim(1, -1), expected)
 
 
 @pytest.mark.parametrize(

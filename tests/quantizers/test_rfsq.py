@@ -77,14 +77,6 @@ def test_a_gradient_is_what_the_slopes_of_all_stages_let_through(rfsq, z):
     torch.testing.assert_close(z.grad.movedim(1, -1), 1 - blocked, rtol=1e-4, atol=1e-5)
 
 
-def test_one_stage_of_scale_one_is_fsq(z):
-    output = build("rfsq", levels=LEVELS, stages=1)(z)
-    expected = build("fsq", levels=LEVELS)(z)
-    assert torch.equal(output.indices, expected.indices)
-    assert torch.equal(output.quantized, expected.quantized)
-    assert dict(output.losses) == {}
-
-
 def test_scales_start_equal_and_learn_from_the_output_alone(z):
     rfsq = build("rfsq", levels=LEVELS, stages=3, initial_scale=2.5)
     torch.testing.assert_close(rfsq.log_scales.exp(), torch.full((3,), 2.5))

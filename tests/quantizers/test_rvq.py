@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from quantizers import Quantizer, build
+from quantizers.estimators import estimate
 
 STAGES, SIZE, CHANNELS = 3, 7, 4
 
@@ -68,17 +69,6 @@ def test_each_stage_looks_up_what_the_stages_before_it_left(rvq, codebooks, z):
     assert torch.equal(output.indices.movedim(1, 0).flatten(1), indices)
     error = (z - output.quantized).movedim(1, -1).flatten(0, -2).double()
     torch.testing.assert_close(error, residuals[-1], rtol=0, atol=1e-5)
-
-
-def test_one_stage_is_vq(z):
-    rvq = build("rvq", latent_channels=CHANNELS, codebook_size=SIZE, stages=1)
-    vq = build("vq", latent_channels=CHANNELS, codebook_size=SIZE)
-    set_codebooks(rvq, normal(1, SIZE, CHANNELS))
-    set_codebooks(vq, normal(1, SIZE, CHANNELS))
-    output, expected = rvq(z), vq(z)
-    assert torch.equal(output.indices, expected.indices)
-    assert torch.equal(output.quantized, expected.quantized)
-    assert dict(output.losses) == dict(expected.losses)
 
 
 def test_losses_are_those_of_every_stage_on_its_own_residual(rvq, codebooks, z):
@@ -167,6 +157,34 @@ def test_separate_codebooks_start_with_codes_of_their_own():
 def test_the_default_commitment_weight_is_a_quarter(z):
     losses = build("rvq", latent_channels=CHANNELS, codebook_size=SIZE, stages=2)(z).losses
     torch.testing.assert_close(losses["commitment"], losses["codebook"] / 4)
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "rotation", "diveq"])
+def test_the_estimator_leads_from_the_latent_to_the_sum_of_the_codes(shared, codebooks, estimator):
+    """What it gives to the sum, every stage's code gets."""
+    rvq = build(
+        "rvq",
+        latent_channels=CHANNELS,
+        codebook_size=SIZE,
+        stages=STAGES,
+        shared=shared,
+        estimator=estimator,
+    )
+    set_codebooks(rvq, codebooks[:1] if shared else codebooks)
+    z, upstream = normal(50, CHANNELS, seed=3).requires_grad_(), normal(50, CHANNELS, seed=4)
+    output = rvq(z)
+    leaves = codebooks.clone().requires_grad_()
+    code = sum(leaves[stage][output.indices[:, stage]] for stage in range(STAGES))
+    expected_z, expected_codes = torch.autograd.grad(
+        estimate(estimator, z, code), (z, leaves), upstream, materialize_grads=True
+    )
+    found_z, *found_codes = torch.autograd.grad(
+        output.quantized, [z, *rvq.parameters()], upstream, materialize_grads=True
+    )
+    torch.testing.assert_close(found_z, expected_z, rtol=1e-4, atol=1e-5)
+    if shared:
+        expected_codes = expected_codes.sum(dim=0, keepdim=True)
+    torch.testing.assert_close(torch.stack(found_codes), expected_codes, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from quantizers import build, lookup
+from quantizers.kmeans import kmeans
 
 
 @pytest.fixture
@@ -123,6 +124,63 @@ def test_codes_start_uniform_between_plus_and_minus_one_over_v():
     assert float(codes.var()) == pytest.approx(1 / 3, rel=0.05)
 
 
+@pytest.fixture
+def at_centres():
+    return build("vq", latent_channels=3, codebook_size=11, init="kmeans").train()
+
+
+def test_the_first_update_moves_the_codes_to_the_centres_of_all_latents_before(at_centres, z):
+    start, more = at_centres.codebook.detach().clone(), 2 * z + 1
+    for part in (z, more):
+        at_centres(part)
+    assert torch.equal(at_centres.codebook, start)
+    latents = torch.cat([part.movedim(1, -1).flatten(0, -2) for part in (z, more)])
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        expected = kmeans(latents, 11)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        at_centres.update()
+    assert torch.equal(at_centres.codebook, expected)
+    assert at_centres.has_centres
+
+
+def test_later_updates_leave_the_codes_to_the_gradient(at_centres, z):
+    at_centres(z)
+    at_centres.update()
+    centres = at_centres.codebook.detach().clone()
+    at_centres(z + 5)
+    at_centres.update()
+    assert torch.equal(at_centres.codebook, centres)
+    assert len(at_centres.latents) == 0
+
+
+def test_centres_that_were_loaded_are_kept(at_centres, z):
+    at_centres(z)
+    at_centres.update()
+    resumed = build("vq", latent_channels=3, codebook_size=11, init="kmeans").train()
+    resumed.load_state_dict(at_centres.state_dict())
+    resumed(z + 5)
+    resumed.update()
+    assert torch.equal(resumed.codebook, at_centres.codebook)
+
+
+def test_without_a_training_forward_no_centre_is_sought(at_centres, z):
+    start = at_centres.codebook.detach().clone()
+    at_centres.eval()(z)
+    at_centres.update()
+    assert torch.equal(at_centres.codebook, start)
+    assert not at_centres.has_centres
+
+
+def test_uniform_codes_have_no_other_state(vq, z):
+    before = vq.codebook.detach().clone()
+    vq(z)
+    vq.update()
+    assert torch.equal(vq.codebook, before)
+    assert set(vq.state_dict()) == {"codebook"}
+
+
 def test_one_million_codes_fit_without_a_matrix_of_distances():
     vq = build("vq", latent_channels=1, codebook_size=2**20)
     assert vq.bits_per_position == 20
@@ -139,7 +197,8 @@ def test_one_million_codes_fit_without_a_matrix_of_distances():
         ({"codebook_size": 4, "commitment_weight": float("nan")}, "commitment_weight .* got nan"),
         ({"codebook_size": 4, "commitment_weight": float("inf")}, "commitment_weight .* got inf"),
         ({"codebook_size": 4, "latent_channels": 0}, "latent_channels must be at least 1, got 0"),
-        ({"codebook_size": 4, "estimator": "rotate"}, "straight_through, rotation; got 'rotate'"),
+        ({"codebook_size": 4, "estimator": "rotate"}, "rotation, diveq; got 'rotate'"),
+        ({"codebook_size": 4, "init": "normal"}, "init 'uniform' or 'kmeans', got 'normal'"),
         (
             {"codebook_size": 4, "latent_channels": 1, "estimator": "rotation"},
             "codes of at least 2 channels, got 1",

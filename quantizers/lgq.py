@@ -1,0 +1,143 @@
+"""Learnable Geometric Quantization (LGQ): the gradient of a soft assignment moves all codes.
+
+Altun et al., "LGQ: Learning Discretization Geometry for Scalable and Stable Image Tokenization",
+2026, https://arxiv.org/abs/2602.16086. Of the paper only the abstract could be read; formulas,
+weights, width and start values are those of the released code (KurbanIntelligenceLab/LGQ).
+
+Deviations: the temperature is constant, since a quantizer does not know the length of a run; the
+released code lowers it from 1 to 0.1 by epochs. Codes start normal and are replaced by latents of
+the first training batch in the first `update`, after the first step of the optimizer; in the
+released code before it. The options of the released code that its recipe leaves off (floor of the
+perplexity, learned widths, cosine distance, one codebook a channel) are left out.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.estimators import straight_through
+from quantizers.losses import check_temperature, check_weight, mean_square
+from quantizers.nearest import nearest
+from quantizers.processes import is_distributed, sum_over_processes
+from quantizers.registry import register
+
+_START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumber latents
+
+
+@register("lgq")
+class LGQ(Quantizer):
+    """A token's soft code is p = softmax(-|z - c_k|^2 / tau), the posterior of a Gaussian mixture.
+
+    Formula: z_q = c_k with k = argmin_j |z - c_j|^2; the gradient is that of sum_j p_j c_j, p =
+    softmax(-|z - c_j|^2 / tau).
+
+    The nearest code is emitted with the gradient of the mean code sum_k p_k c_k, so every code is
+    trained by every token. Losses: |q - z|^2, whose q has that gradient; a peakedness loss
+    1 - sum_k p_k^2, which is 0 for a certain token; a usage loss V sum_k u_k^2 of the batch's mean
+    soft code u, which is 1 when all codes are used alike and V when one is. All n x V
+    probabilities are held in memory.
+
+    Args:
+        latent_channels: channels of a code, C in the released code.
+        codebook_size: number of codes, K in the paper.
+        temperature: tau of the soft code.
+        peakedness_weight: weight of the peakedness loss, lambda_peak in the released code.
+        usage_weight: weight of the usage loss, lambda_bins in the released code.
+
+    Attributes:
+        started: whether codes have been replaced by latents.
+    """
+
+    codebook: Float[Tensor, "v c"]
+    started: Bool[Tensor, ""]
+    last_latents: Float[Tensor, "n c"]
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int = 64,
+        codebook_size: int,
+        temperature: float = 1.0,
+        peakedness_weight: float = 0.005,
+        usage_weight: float = 0.005,
+    ) -> None:
+        if codebook_size < 2:
+            raise ValueError(f"LGQ needs a codebook_size of at least 2, got {codebook_size}")
+        check_temperature(temperature)
+        check_weight("peakedness_weight", peakedness_weight)
+        check_weight("usage_weight", usage_weight)
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(codebook_size,))
+        self.temperature = temperature
+        self.peakedness_weight = peakedness_weight
+        self.usage_weight = usage_weight
+        self.codebook = nn.Parameter(torch.randn(codebook_size, latent_channels))
+        self.register_buffer("started", torch.tensor(False))
+        self.register_buffer("last_latents", torch.empty(0, latent_channels), persistent=False)
+
+    def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
+        u = z.movedim(1, -1)
+        latents = u.flatten(0, -2)
+        if self.training:
+            self.last_latents = latents.detach()
+        indices = nearest(latents, self.codebook)
+        code = F.embedding(indices, self.codebook)
+        p = self._soft_codes(latents)
+        quantized = straight_through(p @ self.codebook, code)
+        uncertainty = (1 - p.square().sum(dim=1)).sum() / max(p.shape[0], 1)
+        usage = _mean_over_tokens(p, all_processes=self.training)
+        return QuantizerOutput(
+            quantized=quantized.view(u.shape).movedim(-1, 1),
+            indices=indices.view(u.shape[:-1]).unsqueeze(1),
+            losses={
+                "quantization": mean_square(quantized, latents),
+                "peakedness": self.peakedness_weight * uncertainty,
+                "usage": self.usage_weight * len(self.codebook) * usage.square().sum(),
+            },
+        )
+
+    def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
+        return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """The first time after a training forward, moves every code to a latent of that forward.
+
+        Latents are drawn from torch's global generator without replacement; where codes outnumber
+        them, each is taken again and all codes get a little noise. In a distributed run every
+        process calls it, and all take the codes of the first.
+        """
+        latents, size = self.last_latents, len(self.codebook)
+        self.last_latents = latents.new_empty(0, self.latent_channels)
+        if self.started or len(latents) == 0:
+            return
+        order = torch.randperm(len(latents), device=latents.device)
+        codes = latents[order.repeat(size // len(order) + 1)[:size]]
+        if size > len(latents):
+            codes = codes + _START_NOISE * torch.randn_like(codes)
+        self.codebook.copy_(codes)
+        if is_distributed():
+            dist.broadcast(self.codebook, src=0)
+        self.started.fill_(True)
+
+    def _soft_codes(self, latents: Float[Tensor, "n c"]) -> Float[Tensor, "n v"]:
+        """Softmax of the negative squared distances, less |z|^2, which all codes share."""
+        center = self.codebook.mean(dim=0).detach()  # far from the origin differences cancel
+        latents, codes = latents - center, self.codebook - center
+        scores = 2 * latents @ codes.T - codes.square().sum(dim=1)
+        return (scores / self.temperature).softmax(dim=1)
+
+    def extra_repr(self) -> str:
+        size, channels = self.codebook.shape
+        return f"codebook_size={size}, latent_channels={channels}, temperature={self.temperature}"
+
+
+def _mean_over_tokens(p: Float[Tensor, "n v"], *, all_processes: bool) -> Float[Tensor, " v"]:
+    """The mean soft code of the batch, in a distributed run of the batches of all processes."""
+    if all_processes and is_distributed():
+        own = torch.cat([p.sum(dim=0), p.new_tensor([p.shape[0]])])
+        total = sum_over_processes(own)
+        return total[:-1] / total[-1].detach().clamp_min(1)
+    return p.sum(dim=0) / max(p.shape[0], 1)

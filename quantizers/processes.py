@@ -1,0 +1,41 @@
+"""Sums over all processes of a distributed run, with the gradient that data parallelism expects."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Whether a process group runs: then sums over processes differ from those of one process."""
+    return dist.is_available() and dist.is_initialized()
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return _all_reduced(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _all_reduced(grad)
+
+
+def sum_over_processes(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The sum of `value` over all processes; each must call it, also for its backward pass.
+
+    The gradient is that of the sum of all processes' losses, not of the own loss alone. Let S be
+    the sum of the values S_r of W processes, and L(S) the loss, which all compute alike. The
+    backward pass of process r sums the W equal gradients, so `value` gets W dL/dS. Distributed data
+    parallelism then averages the gradients of the parameters: sum_r (1/W) W dL/dS dS_r/dp = dL/dp,
+    which is the gradient of one process that holds the whole batch.
+    """
+    return _Sum.apply(value) if is_distributed() else value
+
+
+def _all_reduced(value: Tensor) -> Tensor:
+    total = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
