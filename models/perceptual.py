@@ -12,7 +12,6 @@ compares local structure, but it is not LPIPS and its values compare with nothin
 import hashlib
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.choices import choose
+from models.weights import ALEXNET, VGG16, WeightFile
 
 _RANDOM_TRUNK_SEED = 0
 
@@ -30,13 +30,13 @@ class _Recipe:
 
     net: Literal["alex", "vgg"]
     min_side: int
-    trunk_file: str | None  # as torchvision names it: ends in the first digits of its SHA-256
+    trunk: WeightFile | None
 
 
 _RECIPES: dict[str, _Recipe | None] = {
-    "lpips_alex": _Recipe(net="alex", min_side=31, trunk_file="alexnet-owt-7be5be79.pth"),
-    "lpips_rand": _Recipe(net="alex", min_side=31, trunk_file=None),
-    "lpips_vgg": _Recipe(net="vgg", min_side=16, trunk_file="vgg16-397923af.pth"),
+    "lpips_alex": _Recipe(net="alex", min_side=31, trunk=ALEXNET),
+    "lpips_rand": _Recipe(net="alex", min_side=31, trunk=None),
+    "lpips_vgg": _Recipe(net="vgg", min_side=16, trunk=VGG16),
     "none": None,
 }
 
@@ -106,7 +106,7 @@ def build_perceptual(name: str) -> PerceptualDistance | None:
     recipe = choose(_RECIPES, name, what="perceptual distance")
     if recipe is None:
         return None
-    trunk = None if recipe.trunk_file is None else _read_trunk(recipe.trunk_file)
+    trunk = None if recipe.trunk is None else _read_trunk(recipe.trunk)
     network = _build_lpips(net=recipe.net, trunk=trunk)
     return PerceptualDistance(name=name, network=network, min_side=recipe.min_side)
 
@@ -128,21 +128,8 @@ def _build_lpips(*, net: str, trunk: dict[str, Tensor] | None) -> nn.Module:
     return network
 
 
-def _read_trunk(file_name: str) -> dict[str, Tensor]:
-    """Reads a torchvision checkpoint whose hash is the one in its name."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
-    url = f"https://download.pytorch.org/models/{file_name}"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; download {url} to it, or train with perceptual=lpips_rand or "
-            "perceptual=none, which need no weights"
-        )
-    expected = path.stem.rpartition("-")[2]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(expected):
-        raise ValueError(
-            f"{path} has SHA-256 {found[:12]}..., expected one that begins with {expected}; "
-            f"it is damaged or another file: delete it and download {url} again"
-        )
+def _read_trunk(file: WeightFile) -> dict[str, Tensor]:
+    path = file.checked_path(
+        otherwise="train with perceptual=lpips_rand or perceptual=none, which need no weights"
+    )
     return torch.load(path, map_location="cpu", weights_only=True)

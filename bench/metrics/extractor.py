@@ -8,20 +8,12 @@
 Nothing is ever downloaded.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from bench.metrics.scattering import DIMENSION, VERSION, scattering_identity
-
-INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256_PREFIX = "6726825d"
-INCEPTION_URL = (
-    f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
-)
+from models.weights import INCEPTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +45,7 @@ def choose_extractor(name: str) -> Extractor:
         ValueError: unknown name, or the file of the weights is damaged (also for `auto`: a damaged
             file must not silently change the metric).
     """
-    if name == "scattering" or (name == "auto" and not _inception_path().is_file()):
+    if name == "scattering" or (name == "auto" and not INCEPTION.path.is_file()):
         return Extractor(
             name="scattering",
             identity=scattering_identity(),
@@ -65,33 +57,12 @@ def choose_extractor(name: str) -> Extractor:
     if name in ("inception", "auto"):
         return Extractor(
             name="inception",
-            identity=f"inception-v3-compat-{INCEPTION_SHA256_PREFIX}",
-            label=f"Inception v3 (2015-12-05, SHA-256 {INCEPTION_SHA256_PREFIX}), torch-fidelity",
+            identity=f"inception-v3-compat-{INCEPTION.sha256[:8]}",
+            label=f"Inception v3 (2015-12-05, SHA-256 {INCEPTION.sha256[:8]}), torch-fidelity",
             metric_key="rfid",
             dimension=2048,
-            weights=_checked_inception_weights(),
+            weights=INCEPTION.checked_path(
+                otherwise="choose the extractor 'scattering', which needs none but is not rFID"
+            ),
         )
     raise ValueError(f"unknown extractor {name!r}; known: auto, inception, scattering")
-
-
-def _inception_path() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
-
-
-def _checked_inception_weights() -> Path:
-    """Path of the weights after a check of their hash: the file is a pickle and must be trusted."""
-    path = _inception_path()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Inception weights are not at {path}; get them once with\n"
-            f"  curl --create-dirs -Lo {path} {INCEPTION_URL}\n"
-            "or choose the extractor 'scattering', which needs no weights but is not rFID"
-        )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(INCEPTION_SHA256_PREFIX):
-        raise ValueError(
-            f"{path} is damaged or another file: its SHA-256 is {digest}, expected one that starts "
-            f"with {INCEPTION_SHA256_PREFIX}; delete it and get it again from {INCEPTION_URL}"
-        )
-    return path

@@ -1,4 +1,4 @@
-"""Distortion of single images: PSNR, SSIM and mean absolute error, from uint8 pairs.
+"""Distortion of single images: PSNR, SSIM, MS-SSIM and mean absolute error, from uint8 pairs.
 
 PSNR is 10 log10(255^2 / MSE) with the MSE over all pixels and channels of an image. Squared errors
 are summed as integers, so the MSE is exact. There are two means over a set, and papers mix them:
@@ -11,11 +11,16 @@ SSIM follows Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from er
 structural similarity", IEEE TIP 13(4), 2004, section III.C: 11 x 11 Gaussian window with a standard
 deviation of 1.5 pixels, K1 = 0.01, K2 = 0.03. Deviation: the paper compares grey images; here SSIM
 is computed for R, G and B and averaged, as scikit-image and most tokenizer papers do.
+
+MS-SSIM follows Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality
+assessment", Asilomar 2003, equation 7 and its five weights; each channel alone, then averaged.
+Scales halve by the mean of 2 x 2 pixels. A negative mean of contrast and structure counts as 0.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -26,6 +31,8 @@ _WINDOW = 11  # pixels; also the smallest image side that SSIM accepts
 _SIGMA = 1.5  # pixels
 _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MS_SSIM_SMALLEST_SIDE = _WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)  # 176 pixels
 
 
 class MeanPsnr(NamedTuple):
@@ -113,8 +120,31 @@ def ssim(
             f"SSIM needs images of at least {_WINDOW} x {_WINDOW} pixels, got {height} x {width}"
         )
     return torch.cat(
-        [_ssim_map(x, y).mean(dim=(1, 2, 3)) for x, y in paired_chunks(reference, reconstruction)]
+        [
+            _luminance_and_structure(x.double(), y.double())[0].mean(dim=(1, 2, 3))
+            for x, y in paired_chunks(reference, reconstruction)
+        ]
     )
+
+
+def ms_ssim(
+    reference: UInt8[Tensor, "n 3 h w"], reconstruction: UInt8[Tensor, "n 3 h w"]
+) -> Float[Tensor, " n"]:
+    """Multi-scale structural similarity of each image, float64: 1 for an exact copy, at least 0.
+
+    Raises:
+        TypeError, ValueError: not two equally shaped uint8 stacks, see `check_pair`, or images
+            with a side below 176 pixels, whose coarsest scale is smaller than the window.
+    """
+    check_pair(reference, reconstruction)
+    height, width = reference.shape[-2:]
+    if min(height, width) < MS_SSIM_SMALLEST_SIDE:
+        raise ValueError(
+            f"MS-SSIM needs images of at least {MS_SSIM_SMALLEST_SIDE} x {MS_SSIM_SMALLEST_SIDE} "
+            f"pixels, got {height} x {width}"
+        )
+    chunks = paired_chunks(reference, reconstruction)
+    return torch.cat([_ms_ssim(x.double(), y.double()) for x, y in chunks])
 
 
 def _squared_error(
@@ -133,21 +163,32 @@ def _mse_to_db(mse: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     return 10 * torch.log10(_PEAK**2 / mse)  # x / 0 is infinity in tensors, as wanted
 
 
-def _ssim_map(
-    reference: UInt8[Tensor, "m 3 h w"], reconstruction: UInt8[Tensor, "m 3 h w"]
-) -> Float[Tensor, "m 3 H W"]:
-    """Equation 13 of the paper at each position of the valid region, H = h - 10, W = w - 10.
+def _ms_ssim(x: Float[Tensor, "m 3 h w"], y: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
+    product = torch.ones(x.shape[:2], dtype=torch.float64, device=x.device)
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        similarity, structure = _luminance_and_structure(x, y)
+        coarsest = scale == len(_SCALE_WEIGHTS) - 1  # luminance counts there alone
+        factor = (similarity if coarsest else structure).mean(dim=(2, 3))
+        product *= factor.clamp(min=0) ** weight
+        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    return product.mean(dim=1)
 
-    In float64: E[x^2] - E[x]^2 cancels up to 65025 against a variance near 0.
+
+def _luminance_and_structure(
+    x: Float[Tensor, "m 3 h w"], y: Float[Tensor, "m 3 h w"]
+) -> tuple[Float[Tensor, "m 3 H W"], Float[Tensor, "m 3 H W"]]:
+    """SSIM, equation 13 of its paper, and its factor of contrast and structure alone.
+
+    At each position of the valid region, H = h - 10, W = w - 10; in float64, as E[x^2] - E[x]^2
+    cancels up to 65025 against a variance near 0.
     """
-    x, y = reference.double(), reconstruction.double()
     mean_x, mean_y = _smooth(x), _smooth(y)
     variance_x = _smooth(x * x) - mean_x * mean_x
     variance_y = _smooth(y * y) - mean_y * mean_y
     covariance = _smooth(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
-    contrast_structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
-    return luminance * contrast_structure
+    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
+    return luminance * structure, structure
 
 
 def _smooth(images: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 H W"]:

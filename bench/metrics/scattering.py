@@ -10,10 +10,13 @@ is learned and nothing is random. An image becomes 168 numbers:
 
 Moduli and deviations are amplitudes in levels and pass log(1 + amplitude / 4). The logarithm keeps
 the few strongest textures from ruling the distance; the 4 keeps the faintest noise from doing so.
+Each kind of feature has one weight, so that damages which are equally strong by pixel error and
+SSIM lie about equally far; `bench.metrics.weigh` finds the weights on training photographs and
+`bench.metrics.validate` judges the result on others.
 
 Deviations from the paper: first order only; the scales are levels of a binomial image pyramid (Burt
 and Adelson 1983) under one small filter bank, in place of one large bank; a logarithm (as in Anden
-and Mallat, "Deep Scattering Spectrum", 2014); colour.
+and Mallat, "Deep Scattering Spectrum", 2014); colour; the weights.
 
 This is a proxy: it sees contrast, texture and colour, not objects. Never call its distance FID.
 The name ends in a hash of the filter bank and of every constant below; when one of them changes,
@@ -31,7 +34,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-VERSION: Final = 1
+VERSION: Final = 2
 SMALLEST_SIDE: Final = 32  # pixels: the coarsest level then has 8, enough to reflect 3 of them
 
 _YCBCR: Final = (
@@ -49,6 +52,8 @@ _BINOMIAL: Final = (1, 4, 6, 4, 1)
 _GRID: Final = 2
 _MEAN_UNIT: Final = 16.0  # levels that move a mean feature by 1
 _AMPLITUDE_UNIT: Final = 4.0  # levels, where the logarithm begins to compress
+# (luma, chroma) of the wavelets from fine to coarse, the means and the deviations
+WEIGHTS: Final = ((2.1, 0.31), (0.64, 3.2), (1.2, 1.5), (0.95, 0.72), (3.3, 2.0))
 
 DIMENSION: Final = 3 * _GRID**2 * (_SCALES * _ORIENTATIONS + 2)
 
@@ -62,6 +67,7 @@ class Scattering(nn.Module):
     colours: Float[Tensor, "3 3"]
     wavelets: Float[Tensor, "f 1 s s"]
     low_pass: Float[Tensor, "1 1 5 5"]
+    weights: Float[Tensor, " d"]
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +78,8 @@ class Scattering(nn.Module):
         self.register_buffer("colours", torch.tensor(_YCBCR), persistent=False)
         self.register_buffer("wavelets", filters[:, None], persistent=False)
         self.register_buffer("low_pass", smoothing[None, None], persistent=False)
+        weights = expand_weights(torch.tensor(WEIGHTS, dtype=torch.float64))
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Features in the order wavelets (finest scale first), means, standard deviations.
@@ -93,7 +101,8 @@ class Scattering(nn.Module):
             level = F.conv2d(_reflect(level, len(_BINOMIAL) // 2), self.low_pass, stride=2)
             features.append(self._amplitudes(level))
         features += _mean_and_deviation(level)
-        return torch.cat([f.reshape(images.shape[0], -1).double() for f in features], dim=1)
+        flat = torch.cat([f.reshape(len(images), -1).double() for f in features], dim=1)
+        return flat * self.weights
 
     def _amplitudes(self, level: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n o g g"]:
         """Log of the mean modulus of each wavelet, n images of one colour, o orientations."""
@@ -126,9 +135,16 @@ def morlet_bank() -> Tensor:
     return torch.view_as_complex(bank.mul(1e6).round().div(1e6))
 
 
+def expand_weights(weights: Float[Tensor, "5 2"]) -> Float[Tensor, " d"]:
+    """One weight a feature, from those of luma and chroma for each kind."""
+    by_colour = weights[:, [0, 1, 1]]  # Y, Cb, Cr
+    wavelets = by_colour[:_SCALES].flatten().repeat_interleave(_ORIENTATIONS * _GRID**2)
+    return torch.cat([wavelets, by_colour[_SCALES:].flatten().repeat_interleave(_GRID**2)])
+
+
 @cache
 def scattering_identity() -> str:
-    """Name of the extractor with version and hash, such as `scattering-v1-` and 8 hex digits."""
+    """Name of the extractor with version and hash, such as `scattering-v2-` and 8 hex digits."""
     micro = torch.view_as_real(morlet_bank()).mul(1e6).round().long()
     specification = {
         "bank": micro.flatten().tolist(),
@@ -138,6 +154,7 @@ def scattering_identity() -> str:
         "padding": "reflect",
         "grid": _GRID,
         "units": (_MEAN_UNIT, _AMPLITUDE_UNIT),
+        "weights": WEIGHTS,
         "features": "log1p mean modulus, mean, log1p standard deviation",
     }
     digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()

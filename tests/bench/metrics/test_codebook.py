@@ -7,8 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.metrics import CodebookStatistics
-from bench.metrics import codebook as codebook_module
+from bench.metrics import (
+    CodebookStatistics,
+    counting,
+    entropy_bits,
+    joint_entropy_bits,
+    miller_madow_entropy_bits,
+)
 
 LARGE = 2**36  # nothing of this size may ever be allocated
 
@@ -20,7 +25,7 @@ def statistics(codebook_sizes, *batches):
     return counted.result()
 
 
-def entropy_bits(tokens):
+def counter_entropy_bits(tokens):
     """Plug-in entropy by counting in plain Python."""
     counts = Counter(tokens).values()
     return -sum(c / len(tokens) * math.log2(c / len(tokens)) for c in counts)
@@ -42,8 +47,8 @@ def test_equals_a_counter(size, data):
     assert use.tokens == len(tokens)
     assert use.used_codes == len(set(tokens))
     assert use.usage == len(set(tokens)) / size
-    assert use.entropy_bits == pytest.approx(entropy_bits(tokens), abs=1e-12)
-    assert use.perplexity == pytest.approx(2 ** entropy_bits(tokens), rel=1e-12)
+    assert use.entropy_bits == pytest.approx(counter_entropy_bits(tokens), abs=1e-12)
+    assert use.perplexity == pytest.approx(2 ** counter_entropy_bits(tokens), rel=1e-12)
     assert 1 <= use.perplexity <= use.used_codes + 1e-9
 
 
@@ -114,7 +119,7 @@ def test_merging_early_and_late_counts_alike(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     batches = [torch.randint(0, 40, (10, 1), generator=generator) for _ in range(12)]
     late = statistics([LARGE], *batches)
-    monkeypatch.setattr(codebook_module, "_MERGE_AT_LEAST", 15)
+    monkeypatch.setattr(counting, "_MERGE_AT_LEAST", 15)
     assert statistics([LARGE], *batches) == late
 
 
@@ -149,11 +154,113 @@ def test_a_continuous_latent_has_an_empty_report():
     counted.add(torch.empty(2, 0, 4, 4, dtype=torch.int64))
     report = counted.result()
     assert report.codebooks == ()
+    assert report.joint is None
+    assert report.joint_entropy_bits is None
+    assert report.miller_madow_entropy_bits is None
     assert report.mean_usage is None
     assert report.mean_usage_ceiling is None
     assert report.entropy_bits is None
     assert report.perplexity is None
     assert report.relative_perplexity is None
+
+
+@pytest.mark.parametrize("sizes", [(3, 5), (LARGE, 2, LARGE), (2**63, 7, 2**63), (2,) * 70])
+def test_joint_codes_equal_a_counter_of_tuples(sizes, monkeypatch):
+    monkeypatch.setattr(counting, "_MERGE_AT_LEAST", 15)
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randint(0, 2, (10, 30, len(sizes)), generator=generator)
+    few[..., :-2] = few[..., -2:-1]  # so that some joint codes recur
+    batches = [batch * (torch.tensor([size - 1 for size in sizes])) for batch in few]
+    joint = statistics(sizes, *batches).joint
+    rows = [tuple(row.tolist()) for batch in batches for row in batch]
+    assert joint.tokens == len(rows)
+    assert joint.used_codes == len(set(rows))
+    assert joint.entropy_bits == pytest.approx(counter_entropy_bits(rows), abs=1e-12)
+    assert joint.capacity_bits == pytest.approx(sum(map(math.log2, sizes)))
+
+
+def test_one_codebook_is_its_own_joint_code():
+    report = statistics([9], column(1, 1, 2, 5))
+    assert report.joint.used_codes == report.codebooks[0].used_codes
+    assert report.joint_entropy_bits == report.entropy_bits
+    assert report.joint.used_codes_ceiling == pytest.approx(
+        9 * report.codebooks[0].usage_ceiling, rel=1e-12
+    )
+
+
+def test_joint_occupancy_of_uniform_use_is_about_one():
+    tokens = torch.randint(0, 64, (4096, 3), generator=torch.Generator().manual_seed(0))
+    joint = statistics([64, 64, 64], tokens).joint
+    assert joint.used_codes_ceiling == pytest.approx(4096 - 4096 * 4095 / 2 / 2**18, rel=1e-3)
+    assert joint.occupancy == pytest.approx(1, abs=0.005)
+
+
+def test_joint_ceiling_beyond_the_range_of_floats_is_the_number_of_positions():
+    joint = statistics([2**16] * 64, torch.arange(7).view(7, 1).expand(7, 64)).joint
+    assert joint.used_codes_ceiling == 7
+    assert joint.occupancy == 1
+
+
+def test_joint_code_of_single_codes_is_fully_occupied():
+    assert statistics([1, 1], torch.zeros(3, 2, dtype=torch.int64)).joint.occupancy == 1
+
+
+def test_mutual_information_of_a_copy_is_its_entropy_and_of_strangers_nothing():
+    generator = torch.Generator().manual_seed(0)
+    first, stranger = torch.randint(0, 4, (2, 20_000), generator=generator)
+    counted = CodebookStatistics([4, LARGE, 4])
+    counted.add(torch.stack([first, LARGE - 1 - first, stranger], dim=1))
+    matrix = counted.mutual_information_bits()
+    assert torch.equal(matrix, matrix.T)
+    entropies = matrix.diagonal()
+    np.testing.assert_allclose(entropies, 2, atol=1e-3)
+    # a pair of equal codes has as many joint codes as either, so the corrections leave the entropy
+    assert matrix[0, 1].item() == pytest.approx(entropies[0].item(), abs=1e-12)
+    assert matrix[0, 2].item() == pytest.approx(0, abs=2e-3)
+    assert matrix.min() >= 0
+
+
+def test_mutual_information_equals_the_formula_on_a_hand_made_table():
+    """Of 8 positions: (0, 0) 3 times, (0, 1) once, (1, 0) once, (1, 1) 3 times."""
+    table = [(0, 0)] * 3 + [(0, 1), (1, 0)] + [(1, 1)] * 3
+    counted = CodebookStatistics([2, 2])
+    counted.add(torch.tensor(table))
+    plug_in = 1 + 1 - counter_entropy_bits(table)
+    correction = (1 + 1 - 3) / (2 * 8 * math.log(2))
+    assert counted.mutual_information_bits()[0, 1].item() == pytest.approx(plug_in + correction)
+
+
+def test_mutual_information_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="no indices were added"):
+        CodebookStatistics([4, 4]).mutual_information_bits()
+
+
+def test_miller_madow_adds_the_codes_but_one_over_twice_the_tokens():
+    counts = torch.tensor([3, 1, 4])
+    expected = entropy_bits(counts) + 2 / (2 * 8) / math.log(2)
+    assert miller_madow_entropy_bits(counts) == pytest.approx(expected, rel=1e-12)
+    (use,) = statistics([16], column(0, 0, 0, 1, 2, 2, 2, 2)).codebooks
+    assert use.miller_madow_entropy_bits == pytest.approx(expected, rel=1e-12)
+
+
+def test_miller_madow_removes_most_of_the_bias():
+    draws = np.random.default_rng(0).integers(256, size=(200, 512))
+    counts = [torch.from_numpy(np.unique(row, return_counts=True)[1]) for row in draws]
+    plug_in = 8 - np.mean([entropy_bits(c) for c in counts])
+    corrected = 8 - np.mean([miller_madow_entropy_bits(c) for c in counts])
+    assert abs(corrected) < plug_in / 4
+
+
+def test_a_measured_rate_never_exceeds_the_nominal_one():
+    report = statistics([2, 2], torch.tensor([[0, 0], [1, 1], [0, 1], [1, 0]]))
+    assert report.miller_madow_entropy_bits == 2
+    assert report.joint.miller_madow_entropy_bits == 2
+
+
+def test_joint_entropy_is_that_of_the_tuples():
+    indices = torch.tensor([[0, 0, 1, 1], [5, 5, 5, 2]])
+    rows = [tuple(row) for row in indices.T.tolist()]
+    assert joint_entropy_bits(indices, [2, 6]) == pytest.approx(counter_entropy_bits(rows))
 
 
 @pytest.mark.parametrize("value", [-1, 4])

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ def weights_file(tmp_path, monkeypatch):
 
 def test_scattering_is_a_proxy_and_never_called_rfid():
     chosen = choose_extractor("scattering")
-    assert chosen.metric_key == "fd_scattering_v1"
+    assert chosen.metric_key == "fd_scattering_v2"
     assert chosen.identity == scattering_identity()
     assert chosen.dimension == DIMENSION
     assert "proxy" in chosen.label
@@ -46,18 +47,13 @@ def test_damaged_weights_are_refused_also_by_auto(name, weights_file):
 @pytest.mark.parametrize("name", ["inception", "auto"])
 def test_intact_weights_give_rfid(name, weights_file, monkeypatch):
     weights_file.write_bytes(b"weights")
-    prefix = hashlib.sha256(b"weights").hexdigest()[:8]
-    monkeypatch.setattr(extractor, "INCEPTION_SHA256_PREFIX", prefix)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr(extractor, "INCEPTION", replace(extractor.INCEPTION, sha256=digest))
     chosen = choose_extractor(name)
     assert (chosen.name, chosen.metric_key, chosen.dimension) == ("inception", "rfid", 2048)
     assert chosen.weights == weights_file
-    assert prefix in chosen.identity
+    assert digest[:8] in chosen.identity
     assert "proxy" not in chosen.label
-
-
-def test_the_true_hash_is_the_one_in_the_file_name():
-    assert f"-{extractor.INCEPTION_SHA256_PREFIX}.pth" in extractor.INCEPTION_FILE
-    assert extractor.INCEPTION_SHA256_PREFIX == "6726825d"
 
 
 def test_unknown_name_lists_the_known(as_users_run):

@@ -1,5 +1,6 @@
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,11 +152,11 @@ def stand_in_inception(tmp_path, monkeypatch):
         weights = Untrained("stand-in", ["2048"], verbose=False).state_dict()
     monkeypatch.undo()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = tmp_path / "hub" / "checkpoints" / extractor.INCEPTION_FILE
+    path = tmp_path / "hub" / "checkpoints" / extractor.INCEPTION.file
     path.parent.mkdir(parents=True)
     torch.save(weights, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(extractor, "INCEPTION_SHA256_PREFIX", digest[:8])
+    monkeypatch.setattr(extractor, "INCEPTION", replace(extractor.INCEPTION, sha256=digest))
     return choose_extractor("inception")
 
 

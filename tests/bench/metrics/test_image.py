@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bench.metrics import l1, mean_psnr_db, pooled_psnr_db, psnr_db, ssim
+from bench.metrics import l1, mean_psnr_db, ms_ssim, pooled_psnr_db, psnr_db, ssim
 
 METRICS = [psnr_db, pooled_psnr_db, l1, ssim]
 
@@ -46,6 +46,111 @@ def test_ssim_equals_scikit_image(pair):
         for x, y in zip(*pair, strict=True)
     ]
     np.testing.assert_allclose(ssim(*pair), expected, rtol=0, atol=1e-9)
+
+
+def extreme_pairs():
+    """Pairs at odd sizes that break careless formulas, in batches of 1 to 64."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(count, height, width):
+        shape = (count, 3, height, width)
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    one_flat_channel, almost = random(3, 17, 31), random(2, 12, 13)
+    one_flat_channel[:, 1] = 77
+    return {
+        "random": (random(64, 11, 13), random(64, 11, 13)),
+        "constant": (torch.full_like(almost, 250), torch.full_like(almost, 3)),
+        "identical but one level": (almost, almost ^ 1),
+        "black and white": (torch.zeros_like(almost), (almost > 127).byte() * 255),
+        "one channel constant": (one_flat_channel, one_flat_channel.flip(0)),
+        "one image": (random(1, 23, 11), random(1, 23, 11)),
+    }
+
+
+@pytest.mark.parametrize("kind", extreme_pairs())
+def test_extreme_images_at_odd_sizes_agree_with_scikit_image(kind):
+    reference, reconstruction = extreme_pairs()[kind]
+    for x, y, ours, ratio in zip(
+        reference.numpy(),
+        reconstruction.numpy(),
+        ssim(reference, reconstruction),
+        psnr_db(reference, reconstruction),
+        strict=True,
+    ):
+        expected = structural_similarity(
+            x,
+            y,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            channel_axis=0,
+            data_range=255,
+        )
+        assert ours.item() == pytest.approx(expected, abs=1e-5)
+        if (x != y).any():
+            assert ratio.item() == pytest.approx(
+                peak_signal_noise_ratio(x, y, data_range=255), abs=1e-5
+            )
+        else:
+            assert ratio.item() == math.inf
+
+
+@pytest.mark.parametrize("metric", [psnr_db, l1, ssim])
+def test_an_image_scores_alike_alone_and_in_a_batch(metric, pair):
+    together = metric(*pair)
+    apart = [metric(x[None], y[None]) for x, y in zip(*pair, strict=True)]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=1e-12, atol=1e-12)
+
+
+def test_ms_ssim_equals_the_published_product_written_with_scikit_image(photographs):
+    reference = photographs(2, 181)  # odd: halving drops the last row and column
+    reconstruction = damaged(reference, 60)
+    for x, y, ours in zip(
+        reference.double(),
+        reconstruction.double(),
+        ms_ssim(reference, reconstruction),
+        strict=True,
+    ):
+        channels = [reference_ms_ssim(a.numpy(), b.numpy()) for a, b in zip(x, y, strict=True)]
+        assert ours.item() == pytest.approx(np.mean(channels), abs=1e-9)
+
+
+def reference_ms_ssim(x, y):
+    """Contrast and structure of four scales, SSIM of the fifth, with SciPy's Gaussian filter."""
+    from scipy.ndimage import gaussian_filter
+
+    def smooth(image):
+        return gaussian_filter(image, 1.5, truncate=3.5)[5:-5, 5:-5]
+
+    product = 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        variance_x = smooth(x * x) - smooth(x) ** 2
+        variance_y = smooth(y * y) - smooth(y) ** 2
+        covariance = smooth(x * y) - smooth(x) * smooth(y)
+        value = (2 * covariance + 7.65**2) / (variance_x + variance_y + 7.65**2)
+        if scale == 4:
+            means = smooth(x), smooth(y)
+            value *= (2 * means[0] * means[1] + 2.55**2) / (means[0] ** 2 + means[1] ** 2 + 2.55**2)
+        product *= value.mean() ** weight
+        rows, columns = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+        x, y = (
+            image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
+            for image in (x, y)
+        )
+    return product
+
+
+def test_ms_ssim_of_a_copy_is_1_and_of_a_negative_0(photographs):
+    images = photographs(1, 176)
+    assert ms_ssim(images, images).item() == pytest.approx(1, abs=1e-12)
+    assert ms_ssim(images, 255 - images).item() == 0
+
+
+def test_ms_ssim_refuses_images_smaller_than_its_coarsest_window():
+    images = torch.zeros(1, 3, 175, 200, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="at least 176 x 176 pixels, got 175 x 200"):
+        ms_ssim(images, images)
 
 
 def test_l1_equals_numpy(pair):

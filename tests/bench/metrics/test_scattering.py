@@ -13,6 +13,7 @@ from bench.metrics import choose_extractor, frechet_distance
 from bench.metrics.scattering import (
     DIMENSION,
     Scattering,
+    expand_weights,
     morlet_bank,
     register_scattering,
     scattering_identity,
@@ -66,6 +67,11 @@ def shift_blocks(images, sigma):
     return as_bytes(images + sigma * F.interpolate(blocks, scale_factor=8))
 
 
+def unweighted(images):
+    network = Scattering()
+    return network(images) / network.weights
+
+
 @pytest.mark.parametrize(
     ("damage", "severities"),
     [
@@ -111,7 +117,7 @@ def test_finest_features_measure_the_amplitude_of_a_wave_in_levels(orientation):
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     angle = math.pi * orientation / 4
     wave = 40 * torch.sin(0.75 * math.pi * (x * math.cos(angle) + y * math.sin(angle)))
-    features = Scattering()(as_bytes(128 + wave.expand(1, 3, 64, 64)))[0, :144]
+    features = unweighted(as_bytes(128 + wave.expand(1, 3, 64, 64)))[0, :144]
     finest = features.view(3, 3, 4, 2, 2)[0]
     assert finest[0, orientation].tolist() == [[pytest.approx(math.log(11), rel=0.05)] * 2] * 2
     assert finest[0, orientation + 2].max() < finest[0, orientation].min() / 2
@@ -121,14 +127,14 @@ def test_finest_features_measure_the_amplitude_of_a_wave_in_levels(orientation):
 def test_faint_contrast_is_measured_as_well_near_white_as_near_grey(photographs):
     """In float32 the variance of a bright cell would drown in rounding."""
     faint = photographs(1, 32) % 2
-    near_grey, near_white = Scattering()(torch.cat([faint + 128, faint + 250]))[:, 156:]
+    near_grey, near_white = unweighted(torch.cat([faint + 128, faint + 250]))[:, 156:]
     assert near_grey.max() > 1e-2
     torch.testing.assert_close(near_white, near_grey, rtol=0, atol=3e-5)
 
 
 def test_grey_images_have_no_contrast_and_no_colour():
     grey = torch.full((1, 3, 32, 32), 144, dtype=torch.uint8)
-    features = Scattering()(grey)[0]
+    features = unweighted(grey)[0]
     wavelets, means, deviations = features.split([144, 12, 12])
     assert wavelets.max() < 1e-3
     assert deviations.max() < 1e-3
@@ -168,6 +174,17 @@ def test_features_do_not_depend_on_the_batch(photographs):
     torch.testing.assert_close(network(images), apart, rtol=0, atol=1e-5)
 
 
+def test_each_kind_of_feature_has_its_weight_for_luma_and_for_chroma():
+    """Numbered weights end up where the features of that kind and colour lie."""
+    kinds = expand_weights(torch.arange(10.0).view(5, 2))
+    wavelets = kinds[:144].view(3, 3, 16)  # scale, colour, orientation and cell
+    means, deviations = kinds[144:].view(2, 3, 4)
+    assert wavelets[:, :, 0].tolist() == [[0, 1, 1], [2, 3, 3], [4, 5, 5]]
+    assert (wavelets == wavelets[:, :, :1]).all()
+    assert means.T.tolist() == [[6, 7, 7]] * 4
+    assert deviations.T.tolist() == [[8, 9, 9]] * 4
+
+
 def test_building_it_draws_no_random_numbers():
     before = torch.get_rng_state()
     first, second = Scattering(), Scattering()
@@ -177,8 +194,8 @@ def test_building_it_draws_no_random_numbers():
 
 def test_name_carries_version_and_hash_and_is_pinned():
     """A new hash means new numbers: raise VERSION with it, since old records keep the old key."""
-    assert re.fullmatch(r"scattering-v1-[0-9a-f]{8}", scattering_identity())
-    assert scattering_identity() == "scattering-v1-e1dd9502"
+    assert re.fullmatch(r"scattering-v2-[0-9a-f]{8}", scattering_identity())
+    assert scattering_identity() == "scattering-v2-d14aa8b6"
 
 
 def test_registering_twice_is_harmless():

@@ -1,0 +1,137 @@
+"""Counts the indices of an evaluation set and reports how each codebook was used, and all together.
+
+The quantities are defined in `bench.metrics.codebook`.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bench.metrics.codebook import (
+    CodebookReport,
+    CodebookUse,
+    JointUse,
+    entropy_bits,
+    miller_madow_entropy_bits,
+)
+from bench.metrics.counting import (
+    LARGEST_DENSE,
+    DenseCounter,
+    JointCounter,
+    SparseCounter,
+    pair_counts,
+)
+
+
+class CodebookStatistics:
+    """Counts indices of a fixed set of codebooks.
+
+    Args:
+        codebook_sizes: codes in each codebook, as `Quantizer.codebook_sizes`; may be empty. Up to
+            2^20 codes are counted in an array; above that memory follows the codes seen, not K.
+
+    Raises:
+        ValueError: a size is not in [1, 2^63].
+    """
+
+    def __init__(self, codebook_sizes: Sequence[int]) -> None:
+        for codebook, size in enumerate(codebook_sizes):
+            if not 1 <= size <= 1 << 63:
+                raise ValueError(f"size of codebook {codebook} must be in [1, 2^63], got {size}")
+        self.codebook_sizes = tuple(codebook_sizes)
+        self._counters = [
+            DenseCounter(size) if size <= LARGEST_DENSE else SparseCounter()
+            for size in self.codebook_sizes
+        ]
+        # one codebook is its own joint code
+        self._joint = JointCounter(self.codebook_sizes) if len(self.codebook_sizes) > 1 else None
+
+    def add(self, indices: Int[Tensor, "b k *spatial"]) -> None:
+        """Counts the indices of one batch; nothing is counted if one of them is refused.
+
+        Raises:
+            TypeError: indices are not integers.
+            ValueError: k is not the number of codebooks, or an index lies outside its codebook.
+        """
+        if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+            raise TypeError(f"indices must be integers, got {indices.dtype}")
+        if indices.ndim < 2 or indices.shape[1] != len(self.codebook_sizes):
+            raise ValueError(
+                f"expected indices of shape (b, {len(self.codebook_sizes)}, *spatial) for "
+                f"{len(self.codebook_sizes)} codebooks, got {tuple(indices.shape)}"
+            )
+        if indices.numel() == 0:
+            return
+        per_codebook = indices.detach().cpu().long().movedim(1, 0).flatten(1)
+        for codebook, tokens in enumerate(per_codebook):
+            self._check_range(codebook, tokens)
+        for counter, tokens in zip(self._counters, per_codebook, strict=True):
+            counter.add(tokens)
+        if self._joint:
+            self._joint.add(per_codebook)
+
+    def result(self) -> CodebookReport:
+        """Statistics of everything added so far; more may be added afterwards.
+
+        Raises:
+            ValueError: there are codebooks, but no index was added.
+        """
+        uses = []
+        for size, counter in zip(self.codebook_sizes, self._counters, strict=True):
+            counts = counter.counts()
+            if counts.numel() == 0:
+                raise ValueError("no indices were added, so codebook usage is undefined")
+            uses.append(
+                CodebookUse(
+                    codebook_size=size,
+                    tokens=int(counts.sum()),
+                    used_codes=counts.numel(),
+                    entropy_bits=entropy_bits(counts),
+                )
+            )
+        return CodebookReport(codebooks=tuple(uses), joint=self._joint_use(uses))
+
+    def mutual_information_bits(self) -> Float[Tensor, "k k"]:
+        """What the indices of each pair of codebooks at one position tell of each other, in bits.
+
+        H(i) + H(j) - H(i, j) of Miller-Madow entropies, cut at 0; float64. The plug-in value would
+        be positive for independent codebooks too. The diagonal holds the entropies.
+
+        Raises:
+            ValueError: no index was added.
+        """
+        alone = [counter.counts() for counter in self._counters]
+        if any(counts.numel() == 0 for counts in alone):
+            raise ValueError("no indices were added, so mutual information is undefined")
+        entropies = [miller_madow_entropy_bits(counts) for counts in alone]
+        matrix = torch.diag(torch.tensor(entropies, dtype=torch.float64))
+        if self._joint:
+            counts, codes = self._joint.counts(), self._joint.codes()
+            for i, j in itertools.combinations(range(len(entropies)), 2):
+                both = miller_madow_entropy_bits(pair_counts(codes[:, i], codes[:, j], counts))
+                matrix[i, j] = matrix[j, i] = max(0.0, entropies[i] + entropies[j] - both)
+        return matrix
+
+    def _joint_use(self, uses: Sequence[CodebookUse]) -> JointUse | None:
+        if not uses:
+            return None
+        counts = self._joint.counts() if self._joint else self._counters[0].counts()
+        return JointUse(
+            capacity_bits=math.fsum(math.log2(size) for size in self.codebook_sizes),
+            tokens=int(counts.sum()),
+            used_codes=counts.numel(),
+            entropy_bits=entropy_bits(counts),
+        )
+
+    def _check_range(self, codebook: int, tokens: Int[Tensor, " n"]) -> None:
+        size = self.codebook_sizes[codebook]
+        lowest, highest = (int(value) for value in tokens.aminmax())
+        if lowest < 0 or highest >= size:
+            value = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"index {value} lies outside codebook {codebook}, expected 0 to {size - 1}"
+            )

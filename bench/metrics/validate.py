@@ -1,0 +1,188 @@
+"""Whether the embedded extractor earns its place: its distance against hand-made damage.
+
+    python -m bench.metrics.validate
+
+Ten distortions of held-out photographs (the test crops of the data set `photos`, of which the
+weights of the extractor know no pixel), each in five severities. Pooling them needs severities that
+mean the same for all: they are calibrated to equal damage, the geometric mean of the RMSE (of 1)
+and 1 - SSIM. Neither half alone would be fair: equal RMSE is what a distance of raw pixels measures
+by construction, and SSIM barely sees a shift of colour. No judged extractor has a part in it.
+
+The score is Spearman's rank correlation between the distance and the severity over all distortions
+together. Its maximum is below 1, since equal severities are ties. Raw pixels and an untrained
+network with as many features are judged in the same way. Writes leaderboards/metrics.md.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from bench.data import load_data, test_images
+from bench.files import write_text
+from bench.metrics.curves import draw_curves
+from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
+from bench.metrics.scattering import DIMENSION, Scattering, scattering_identity
+from bench.statistics.distribution import frechet_distance
+
+ACCEPTED = 0.9  # rank correlation
+_IMAGE_SIZE = 32
+_BATCH = 64
+_RAW, _RANDOM = "raw pixels", "random network"
+_UNSCORED = ("lost contrast", "checkerboard")  # beyond the eight kinds that acceptance asks for
+
+Features = Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
+Sets = dict[str, list[UInt8[Tensor, "n 3 h w"]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How one extractor did.
+
+    Attributes:
+        distances: Frechet distance by distortion, in order of severity.
+    """
+
+    distances: dict[str, list[float]]
+
+    @property
+    def monotone(self) -> int:
+        """Distortions whose distance grows with every severity."""
+        return sum(bool(np.all(np.diff(row) > 0)) for row in self.distances.values())
+
+    def correlation(self, leave_out: Sequence[str] = ()) -> float:
+        """Spearman's rank correlation of distance and severity, over all distortions together."""
+        from scipy.stats import spearmanr
+
+        rows = [row for name, row in self.distances.items() if name not in leave_out]
+        severities = [severity for row in rows for severity in range(len(row))]
+        return float(spearmanr(severities, [value for row in rows for value in row]).statistic)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns 0 if the embedded extractor is accepted, 1 if not, 2 for a typo."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = [argument.partition("=") for argument in arguments]
+    if any(key != "leaderboards" for key, _, _ in given):
+        print(f"error: got {' '.join(arguments)}; known: leaderboards=FOLDER", file=sys.stderr)
+        return 2
+    folder = Path(given[-1][2] if given else "leaderboards")
+    images = test_images(load_data("photos", image_size=_IMAGE_SIZE).test)
+    sets = {d.name: damaged_equally(d, images, DAMAGES) for d in DISTORTIONS}
+    verdicts = {name: judge(f, images, sets) for name, f in extractors().items()}
+    write_text(folder / "metrics.svg", draw_curves(_relative(verdicts[scattering_identity()])))
+    write_text(folder / "metrics.md", page(verdicts, len(images)))
+    print((folder / "metrics.md").read_text(encoding="utf-8"))
+    return int(not accepted(verdicts))
+
+
+def extractors() -> dict[str, Features]:
+    """The embedded extractor and the two that it has to beat."""
+    return {
+        scattering_identity(): Scattering(),
+        _RANDOM: random_network(),
+        _RAW: lambda images: images.flatten(1).double() / 255,
+    }
+
+
+def judge(features: Features, images: UInt8[Tensor, "n 3 h w"], sets: Sets) -> Verdict:
+    """Frechet distance of every damaged set to the images it was made of."""
+    reference = _extract(features, images)
+    return Verdict(
+        distances={
+            name: [frechet_distance(reference, _extract(features, set_)) for set_ in severities]
+            for name, severities in sets.items()
+        }
+    )
+
+
+def accepted(verdicts: dict[str, Verdict]) -> bool:
+    """Monotone everywhere, a rank correlation of at least 0.9, and above both of the others."""
+    embedded = verdicts[scattering_identity()]
+    others = max(verdicts[name].correlation() for name in (_RAW, _RANDOM))
+    return (
+        embedded.monotone == len(embedded.distances)
+        and embedded.correlation() >= ACCEPTED
+        and embedded.correlation() > others
+    )
+
+
+def random_network() -> nn.Module:
+    """Four convolutions with seeded weights and a mean over positions: 168 features."""
+    channels = (3, 32, 64, 96, DIMENSION)
+    generator = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(channels):
+        convolution = nn.utils.skip_init(
+            nn.Conv2d, before, after, 3, padding=1, stride=2 if layers else 1, bias=False
+        )
+        nn.init.kaiming_normal_(convolution.weight, generator=generator)
+        layers += [convolution, nn.GELU()]
+    return nn.Sequential(_Centred(), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def page(verdicts: dict[str, Verdict], images: int) -> str:
+    """The report in Markdown."""
+    embedded = verdicts[scattering_identity()]
+    scores = [
+        f"| {name} | {verdict.monotone} of {len(verdict.distances)} | {verdict.correlation():.3f} "
+        f"| {verdict.correlation(_UNSCORED):.3f} |"
+        for name, verdict in verdicts.items()
+    ]
+    rows = [
+        f"| {name} | " + " | ".join(f"{value:.3g}" for value in row) + " |"
+        for name, row in embedded.distances.items()
+    ]
+    severities = " | ".join(str(damage) for damage in DAMAGES)
+    return "\n".join(
+        [
+            "<!-- generated by python -m bench.metrics.validate, do not edit -->",
+            "# Validation of the embedded extractor",
+            "",
+            f"{'Accepted' if accepted(verdicts) else 'Not accepted'}: monotone in every "
+            f"distortion, rank correlation of at least {ACCEPTED} and above both others are asked "
+            f"for. {images} held-out photographs of {_IMAGE_SIZE} px.",
+            "",
+            "| extractor | monotone | rank correlation | without the last two distortions |",
+            "|:--|--:|--:|--:|",
+            *scores,
+            "",
+            "Severities are calibrated to equal damage, sqrt(RMSE x (1 - SSIM)); the rank "
+            "correlation (Spearman) is between distance and severity over all distortions "
+            "together. The weights of the extractor were set on other pixels of the same "
+            "photographs, damaged in the same ways.",
+            "",
+            f"Frechet distance of `{scattering_identity()}` by damage:",
+            "",
+            f"| distortion | {severities} |",
+            "|:--|" + "--:|" * len(DAMAGES),
+            *rows,
+            "",
+            "![Distance over damage, one curve a distortion, both axes logarithmic](metrics.svg)",
+            "",
+        ]
+    )
+
+
+class _Centred(nn.Module):
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        return images.float() / 127.5 - 1
+
+
+def _extract(features: Features, images: UInt8[Tensor, "n 3 h w"]) -> np.ndarray:
+    with torch.no_grad():
+        return torch.cat([features(batch).double() for batch in images.split(_BATCH)]).numpy()
+
+
+def _relative(verdict: Verdict) -> dict[str, list[tuple[float, float]]]:
+    return {name: list(zip(DAMAGES, row, strict=True)) for name, row in verdict.distances.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
