@@ -1,0 +1,1 @@
+"""Quantizers alone on sources whose rate-distortion function is known: `python -m bench.source`."""

@@ -1,0 +1,245 @@
+"""Trains one quantizer alone on one source, and measures its rate and distortion.
+
+The frame is as small as it can be. A method whose width is free at its rate gets the source's
+vectors as they are; any other gets a linear layer from the source's dimension to its latent. For
+all methods a linear layer after the quantizer gives back scale and dimension.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bench.config import ConfigError
+from bench.operating_point import OperatingPoint, resolve
+from bench.seeds import seeded, stream_seed
+from bench.source.sources import Source
+from quantizers import NonFiniteLatentError, Quantizer
+
+BATCH_SIZE = 512
+VECTORS = 1 << 15  # on which distortion is measured, and as many for the arithmetic code
+_JOINT_BITS = 62  # one int64 numbers the codes of all codebooks together
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A quantizer for a source of some dimension, with every hyper-parameter set.
+
+    Attributes:
+        matched: the latent is as wide as the source because the method leaves its width free.
+    """
+
+    point: OperatingPoint
+    matched: bool
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One quantizer on one source, after training.
+
+    Attributes:
+        map_parameters: numbers in the linear layer before the quantizer, 0 without one.
+        nominal_rate: bits per dimension of a fixed-length code; infinite without quantization.
+        coded_rate: bits per dimension of the test vectors under an arithmetic code whose
+            probabilities come from other vectors, or the nominal rate where that is lower.
+        distortion: mean squared error per dimension, of a variance of 1; NaN if training diverged.
+        usage: share of all codes that the test vectors chose; NaN without codes.
+    """
+
+    point: OperatingPoint
+    source: Source
+    map_parameters: int
+    nominal_rate: float
+    coded_rate: float
+    distortion: float
+    usage: float
+
+    @property
+    def bits(self) -> float:
+        """Nominal bits of a whole vector."""
+        return self.point.bits_per_position
+
+    @property
+    def snr_db(self) -> float:
+        """Variance over distortion."""
+        if self.distortion == 0:
+            return math.inf
+        return -10 * math.log10(self.distortion)
+
+    def gap_db(self, rate: float) -> float:
+        """Distortion over Shannon's at a rate, in dB; NaN at an infinite or unknown rate."""
+        if not math.isfinite(rate):
+            return math.nan
+        return 10 * math.log10(self.distortion / self.source.shannon(rate))
+
+
+class Frame(nn.Module):
+    """A quantizer between two linear layers, of which the first may be left out."""
+
+    def __init__(self, quantizer: Quantizer, dimension: int, *, matched: bool) -> None:
+        super().__init__()
+        channels = quantizer.latent_channels
+        self.before = nn.Identity() if matched else _linear(dimension, channels)
+        self.quantizer = quantizer
+        self.after = _linear(channels, dimension)
+
+    def forward(
+        self, x: Float[Tensor, "n d"]
+    ) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n k"], Mapping[str, Tensor]]:
+        """Reconstructions, indices and the quantizer's losses."""
+        output = self.quantizer(self.before(x))
+        return self.after(output.quantized), output.indices, output.losses
+
+
+def subject(node: Mapping[str, Any], dimension: int, rate: float) -> Subject:
+    """Fits a method to a dimension where it can be done without changing its rate.
+
+    Args:
+        node: as in `resolve`: `name`, optionally `rates`, and hyper-parameters.
+        dimension: of the source.
+        rate: bits per vector of the source.
+
+    Raises:
+        ConfigError: see `resolve`.
+    """
+    with torch.random.fork_rng():  # `resolve` builds quantizers
+        point = resolve(node, rate)
+        wider = _as_wide_as(node, point, dimension)
+        if wider == point.hyperparameters:
+            return Subject(point, matched=False)
+        try:
+            fitted = resolve({"name": node["name"], **wider}, rate)
+        except ConfigError:  # another width is another rate, or none that the method takes
+            return Subject(point, matched=False)
+    same_rate = fitted.bits_per_position == point.bits_per_position
+    return Subject(fitted, matched=True) if same_rate else Subject(point, matched=False)
+
+
+def measure(
+    chosen: Subject, source: Source, *, steps: int, learning_rate: float, seed: int
+) -> Measurement:
+    """Trains on fresh vectors in every step, then measures on vectors never seen.
+
+    Args:
+        chosen: what to train.
+        source: of all vectors.
+        steps: of Adam.
+        learning_rate: at the first step; half a cosine takes it to 0.
+        seed: decides weights, vectors and noise.
+
+    Raises:
+        ConfigError: more codes than one integer can number.
+    """
+    if chosen.point.bits_per_position > _JOINT_BITS and chosen.point.control is None:
+        raise ConfigError(
+            f"quantizer {chosen.point.name} has {chosen.point.bits_per_position:.4g} bits per "
+            f"vector; sources are measured up to {_JOINT_BITS}"
+        )
+    dimension = source.dimension
+    with seeded(seed, "init_quantizer"):
+        quantizer = chosen.point.build()
+    with seeded(seed, "init_frame"):
+        frame = Frame(quantizer, dimension, matched=chosen.matched)
+    generator = torch.Generator().manual_seed(stream_seed(seed, "data"))
+    try:
+        with seeded(seed, "quantizer_noise"):
+            _train(frame, source, steps, learning_rate, generator)
+        known = source.sample(VECTORS, generator)
+        test = source.sample(VECTORS, generator.manual_seed(stream_seed(seed, "eval")))
+        distortion, coded, usage = _evaluate(frame.eval(), known, test)
+    except NonFiniteLatentError:
+        distortion = coded = usage = math.nan
+    nominal = quantizer.bits_per_position / dimension
+    return Measurement(
+        point=chosen.point,
+        source=source,
+        map_parameters=sum(parameter.numel() for parameter in frame.before.parameters()),
+        nominal_rate=nominal,
+        coded_rate=min(nominal, coded / dimension),
+        distortion=distortion,
+        usage=usage,
+    )
+
+
+def _as_wide_as(node: Mapping[str, Any], point: OperatingPoint, dimension: int) -> dict[str, Any]:
+    """The hyper-parameters with a latent of some width, where one of them sets nothing else."""
+    set_by_rate = {key for setting in node.get("rates", {}).values() for key in setting}
+    wider = dict(point.hyperparameters)
+    if "latent_channels" in wider and "latent_channels" not in set_by_rate:
+        wider["latent_channels"] = dimension
+    elif "group_channels" in wider and dimension % wider["groups"] == 0:
+        wider["group_channels"] = dimension // wider["groups"]
+    return wider
+
+
+def _train(
+    frame: Frame, source: Source, steps: int, learning_rate: float, generator: torch.Generator
+) -> None:
+    frame.train()
+    optimizer = torch.optim.Adam(frame.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    for _ in range(steps):
+        x = source.sample(BATCH_SIZE, generator)
+        reconstruction, _, losses = frame(x)
+        loss = F.mse_loss(reconstruction, x) + sum(losses.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        frame.quantizer.update()
+
+
+@torch.no_grad()
+def _evaluate(
+    frame: Frame, known: Float[Tensor, "n d"], test: Float[Tensor, "m d"]
+) -> tuple[float, float, float]:
+    """Distortion, bits per vector and usage of the test vectors."""
+    errors, indices = [], []
+    for x in torch.cat([known, test]).split(BATCH_SIZE):
+        reconstruction, chosen, _ = frame(x)
+        errors.append((reconstruction - x).double().square().mean(dim=1))
+        indices.append(chosen)
+    error = float(torch.cat(errors)[len(known) :].mean())
+    sizes = frame.quantizer.codebook_sizes
+    if not sizes:
+        return error, math.inf, math.nan
+    before, after = _joint_numbers(torch.cat(indices), sizes).tensor_split([len(known)])
+    size = math.prod(sizes)
+    return error, code_length(before, after, size), len(after.unique()) / size
+
+
+def _joint_numbers(indices: Int[Tensor, "n k"], sizes: tuple[int, ...]) -> Int[Tensor, " n"]:
+    """One number for the codes of all codebooks together."""
+    numbers = torch.zeros_like(indices[:, 0])
+    for column, size in zip(indices.unbind(dim=1), sizes, strict=True):
+        numbers = numbers * size + column
+    return numbers
+
+
+def code_length(known: Int[Tensor, " n"], coded: Int[Tensor, " m"], size: int) -> float:
+    """Mean bits per symbol under the probabilities (count + 1/2) / (n + size / 2).
+
+    The estimate of Krichevsky and Trofimov, 1981. The counts are those of `known`, so the length
+    can be reached and, up to chance, never is below the entropy.
+    """
+    symbols, counts = known.unique(return_counts=True)
+    places = torch.searchsorted(symbols, coded).clamp(max=len(symbols) - 1)
+    found = torch.where(symbols[places] == coded, counts[places], 0)
+    probabilities = (found + 0.5).double() / (len(known) + size / 2)
+    return float(-probabilities.log2().mean())
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """Starts as the identity where the widths agree, else with orthonormal rows or columns."""
+    linear = nn.Linear(inputs, outputs)
+    if inputs == outputs:
+        nn.init.eye_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    else:
+        nn.init.orthogonal_(linear.weight)
+    return linear
