@@ -24,6 +24,7 @@ class Adversary:
             parameter_groups(discriminator, recipe.optimizer.weight_decay),
             lr=recipe.optimizer.discriminator_learning_rate,
             betas=(recipe.optimizer.betas[0], recipe.optimizer.betas[1]),
+            fused=True,
         )
 
     def judge(self, reconstruction: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:

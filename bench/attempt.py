@@ -1,5 +1,6 @@
 """One attempt at a run: train, judge, and a record of whatever happened."""
 
+import hashlib
 import math
 import time
 import traceback
@@ -7,21 +8,25 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from bench.build import build_modules, parameter_counts, weights_sha256
 from bench.data import test_images
 from bench.environment import device_name, environment, git_state
 from bench.evaluate import Evaluation, evaluate, reconstruct
 from bench.files import write_text
+from bench.flops import train_step_flops
 from bench.metrics import CodebookReport
 from bench.pictures import save_comparison
 from bench.prepare import Job
-from bench.record import Record, canonical_sha256, next_attempt
+from bench.record import Record, next_attempt
 from bench.seeds import STREAMS, stream_seed
 from bench.train import DivergedError, Trainer
 from quantizers import NonFiniteLatentError
 
 _COLLAPSE = 0.01  # of the codebook's size, by perplexity
+_POSITIONS_PER_CODE = 10
 _PLACES = ("runs", "leaderboards", "tensorboard", "retry")
 
 
@@ -51,6 +56,7 @@ def attempt(job: Job) -> Record:
         },
         seed=job.config.seed,
         seeds={stream: stream_seed(job.config.seed, stream) for stream in STREAMS},
+        tuning={"ruleset": job.config.ruleset, "trials": job.config.trials},
         environment=environment(job.device) | {"device": device_name(job.device)},
         git=git_state(),
         config=_without_places(asdict(job.config)),
@@ -72,7 +78,12 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     facts["hashes"] = {
         "frame_at_step_0": weights_sha256(autoencoder.encoder, autoencoder.decoder),
         "discriminator_at_step_0": weights_sha256(modules.discriminator),
+        "perceptual_loss": weights_sha256(modules.perceptual),
+        **judge_hashes(job),
     }
+    flops = train_step_flops(
+        job.config, modules, job.data.train, device=job.device, autocast=job.autocast
+    )
     if job.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(job.device)
     trainer = Trainer(
@@ -85,6 +96,12 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
         name=job.label,
     )
     trainer.run()
+    facts["budget"] = {
+        "steps": trainer.step,
+        "samples": trainer.step * job.config.recipe.batch_size,
+        "learning_rates": _learning_rates(trainer),
+        "train_step_flops": flops,
+    }
     facts["timing"] = {
         "ms_per_step": trainer.window.median_ms_per_step,
         "train_seconds": trainer.window.seconds,
@@ -106,14 +123,42 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     facts["timing"]["evaluate_seconds"] = time.perf_counter() - started
     facts["hashes"] |= {
         "batches": trainer.batches_sha256,
-        "test_images": canonical_sha256(images.sum(dim=(2, 3)).tolist()),
+        "test_images": images_sha256(images),
     }
-    facts |= _judged(evaluation)
-    facts["rate"]["entropy_bits_per_position"] = codebooks.entropy_bits
+    facts |= judged(evaluation)
+    facts["rate"] |= _measured_rate(codebooks)
     return _verdict(codebooks)
 
 
-def _judged(evaluation: Evaluation) -> dict[str, Any]:
+def _learning_rates(trainer: Trainer) -> dict[str, list[float]]:
+    """The rates that the optimizers really have at the end."""
+    optimizers = {"autoencoder": trainer.optimizer}
+    if trainer.adversary:
+        optimizers["discriminator"] = trainer.adversary.optimizer
+    return {
+        name: sorted({float(group["lr"]) for group in optimizer.param_groups})
+        for name, optimizer in optimizers.items()
+    }
+
+
+def judge_hashes(job: Job) -> dict[str, str]:
+    """Identity of the networks that judge: equal hashes, equal judge."""
+    weights = job.extractor.weights
+    content = weights.read_bytes() if weights else job.extractor.identity.encode()
+    return {
+        "extractor": hashlib.sha256(content).hexdigest(),
+        "perceptual_metric": weights_sha256(job.perceptual),
+    }
+
+
+def images_sha256(images: UInt8[Tensor, "n 3 H W"]) -> str:
+    """Identity of a set of images in its order."""
+    shape = str(tuple(images.shape)).encode()
+    return hashlib.sha256(shape + images.numpy().tobytes()).hexdigest()
+
+
+def judged(evaluation: Evaluation) -> dict[str, Any]:
+    """The fields of a record that come from the judge."""
     report = evaluation.codebooks
     usage = {
         "usage": report.mean_usage,
@@ -123,15 +168,31 @@ def _judged(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "metrics": evaluation.metrics | (usage if report.codebooks else {}),
         "per_image": evaluation.per_image,
+        "leave_group_out": evaluation.leave_group_out,
         "codebooks": [
             asdict(use)
             | {
                 "usage": use.usage,
                 "usage_ceiling": use.usage_ceiling,
                 "perplexity": use.perplexity,
+                "miller_madow_entropy_bits": use.miller_madow_entropy_bits,
             }
             for use in report.codebooks
         ],
+    }
+
+
+def _measured_rate(codebooks: CodebookReport) -> dict[str, float | None]:
+    """Entropy-coded bits per position, corrected for bias: each codebook alone, and all together.
+
+    The joint code is counted only where there are ten positions for each code in use: with fewer,
+    its entropy says how many positions there are.
+    """
+    joint = codebooks.joint
+    counted = joint is not None and joint.tokens >= _POSITIONS_PER_CODE * joint.used_codes
+    return {
+        "measured_bits_per_position": codebooks.miller_madow_entropy_bits,
+        "joint_bits_per_position": joint.miller_madow_entropy_bits if joint and counted else None,
     }
 
 

@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 BUDGETS = {"S": 1, "M": 3, "L": 10}  # multiples of the recipe's steps
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
+SPLITS = ("test", "tune")
+RULESETS = ("default", "tuned")
 
 
 class ConfigError(ValueError):
@@ -98,6 +100,9 @@ class BenchConfig:
     seed: int
     rate: float
     budget: str
+    split: str
+    ruleset: str
+    trials: int
     device: str
     precision: str
     extractor: str
@@ -129,6 +134,13 @@ def parse(cfg: DictConfig) -> BenchConfig:
     _one_of("budget", config.budget, tuple(BUDGETS))
     _one_of("device", config.device, DEVICES)
     _one_of("precision", config.precision, PRECISIONS)
+    _one_of("split", config.split, SPLITS)
+    _one_of("ruleset", config.ruleset, RULESETS)
+    if (config.ruleset == "tuned") != (config.trials > 0):
+        raise ConfigError(
+            f"ruleset={config.ruleset} with trials={config.trials}: tuned hyper-parameters took "
+            "one trial or more, default ones none; python -m bench.tune sets both"
+        )
     for name, value in {
         "recipe.steps": config.recipe.steps,
         "recipe.batch_size": config.recipe.batch_size,

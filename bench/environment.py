@@ -9,7 +9,16 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "torch-fidelity", "lpips", "scikit-image", "numpy", "pillow")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "torch-fidelity",
+    "lpips",
+    "scikit-image",
+    "numpy",
+    "scipy",
+    "pillow",
+)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

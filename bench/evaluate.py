@@ -2,7 +2,8 @@
 
 It never sees which method made them. Everything is float32 without autocast; a reconstruction is
 clamped and rounded to uint8, and every metric is computed from that same uint8. A distribution is
-compared with the very images that were reconstructed.
+compared with the very images that were reconstructed. One pass extracts the features for all
+distances.
 """
 
 from dataclasses import dataclass
@@ -15,13 +16,19 @@ from bench.metrics import (
     CodebookReport,
     CodebookStatistics,
     Extractor,
-    frechet_distance,
+    extract_features,
     l1,
     mean_psnr_db,
     psnr_db,
     ssim,
     to_float,
     to_uint8,
+)
+from bench.statistics import (
+    frechet_distance,
+    kernel_distance,
+    leave_group_out_frechet,
+    leave_group_out_kernel,
 )
 from models import AutoEncoder, PerceptualDistance, build_perceptual
 
@@ -35,11 +42,14 @@ class Evaluation:
     Attributes:
         metrics: one number each; names carry the unit or the network.
         per_image: the values behind those metrics that are means over images, in test order.
+        leave_group_out: the other metrics without each group of images in turn, for intervals;
+            empty for fewer than 3 images.
         codebooks: how the codes were used.
     """
 
     metrics: dict[str, float]
     per_image: dict[str, list[float]]
+    leave_group_out: dict[str, list[float]]
     codebooks: CodebookReport
 
 
@@ -88,14 +98,40 @@ def evaluate(
     metrics = {name: float(values.double().mean()) for name, values in per_image.items()}
     psnr = mean_psnr_db(per_image["psnr_db"])
     metrics |= {"psnr_db": psnr.finite_mean_db, "exact_images": float(psnr.exact_images)}
-    metrics[extractor.metric_key] = frechet_distance(
-        images, reconstruction, extractor=extractor, device=device
-    )
+    distances, leave_group_out = _distances(images, reconstruction, extractor, device)
     return Evaluation(
-        metrics=metrics,
+        metrics=metrics | distances,
         per_image={name: values.tolist() for name, values in per_image.items()},
+        leave_group_out=leave_group_out,
         codebooks=codebooks,
     )
+
+
+def kernel_key(extractor: Extractor) -> str:
+    """Key of the kernel distance in records, beside `Extractor.metric_key`."""
+    key = extractor.metric_key
+    return "kid" if key == "rfid" else f"kid{key.removeprefix('fd')}"
+
+
+def _distances(
+    images: UInt8[Tensor, "n 3 H W"],
+    reconstruction: UInt8[Tensor, "n 3 H W"],
+    extractor: Extractor,
+    device: torch.device,
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Distances between the distributions, whole and without each group of images."""
+    first, second = (
+        extract_features(part, extractor=extractor, device=device).double().numpy()
+        for part in (images, reconstruction)
+    )
+    frechet, kernel = extractor.metric_key, kernel_key(extractor)
+    whole = {frechet: frechet_distance(first, second), kernel: kernel_distance(first, second)}
+    if len(first) < 3:
+        return whole, {}
+    return whole, {
+        frechet: leave_group_out_frechet(first, second).tolist(),
+        kernel: leave_group_out_kernel(first, second).tolist(),
+    }
 
 
 def _perceptual(

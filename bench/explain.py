@@ -1,8 +1,6 @@
 """One line for a mistake on the command line: what came, what is known, what is nearest."""
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +8,9 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from bench.config import BenchConfig
+from bench.unknown import unknown
+
+__all__ = ["explain", "unknown"]
 
 _UNKNOWN_CHOICE = re.compile(r"Could not find '(?P<group>[\w/]+)/(?P<value>[^'/]+)'")
 _UNKNOWN_KEY = re.compile(r"Key '(?P<key>[^']+)' (?:is )?not in")
@@ -31,15 +32,6 @@ def explain(error: Exception) -> str:
             return unknown("key", full["key"], _keys_beside(full["key"]))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return ": ".join(dict.fromkeys(line for line in lines if not _ORIGIN.match(line)))
-
-
-def unknown(what: str, value: str, known: Iterable[str]) -> str:
-    """`unknown quantizer 'gqs'; known: fsq, gsq, lfq; did you mean 'gsq'?`."""
-    known = sorted(known)
-    nearest = difflib.get_close_matches(value, known, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    listed = f"known: {', '.join(known)}" if known else "see --help"
-    return f"unknown {what} {value!r}; {listed}{hint}"
 
 
 def _yaml(file: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """From a quantizer's configuration and a rate to its hyper-parameters.
 
 A quantizer's YAML lists, under `rates`, the hyper-parameters that set its rate, one operating
-point for each rate class. What the user types wins over the operating point.
+point for each rate class. What the user types wins over the operating point. What is under `tune`
+is for `bench.tune` alone.
 """
 
 import inspect
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.config import ConfigError
+from bench.report.ledger import RATE_TOLERANCE
 from quantizers import Quantizer, build, lookup
-
-TOLERANCE = 0.02  # of the rate class
 
 
 class NoOperatingPointError(ConfigError):
@@ -47,7 +47,7 @@ def resolve(node: Mapping[str, Any], rate: float) -> OperatingPoint:
     """Fills in the operating point at `rate` and checks that the rate is met.
 
     Args:
-        node: `name`, optionally `rates`, and the hyper-parameters.
+        node: `name`, the hyper-parameters, and optionally `rates` and `tune`.
         rate: bits per position.
 
     Raises:
@@ -57,7 +57,7 @@ def resolve(node: Mapping[str, Any], rate: float) -> OperatingPoint:
     """
     name = node["name"]
     cls = lookup(name)
-    hyperparameters = {key: node[key] for key in node if key not in ("name", "rates")}
+    hyperparameters = {key: node[key] for key in node if key not in ("name", "rates", "tune")}
     rates = {float(key): point for key, point in node.get("rates", {}).items()}
     label = _fill(name, hyperparameters, rates, rate)
     _check_arguments(cls, name, hyperparameters)
@@ -68,7 +68,7 @@ def resolve(node: Mapping[str, Any], rate: float) -> OperatingPoint:
         raise ConfigError(f"quantizer {name}: {error}") from error
     except Exception as error:  # a constructor of somebody's own
         raise ConfigError(f"quantizer {name}: {type(error).__name__}: {error}") from error
-    if cls.control is None and abs(bits - rate) > TOLERANCE * rate:
+    if cls.control is None and abs(bits - rate) > RATE_TOLERANCE * rate:
         raise ConfigError(
             f"quantizer {name} with {', '.join(label) or 'these hyper-parameters'} has {bits:.2f} "
             f"bits per position, more than 2 % off rate={rate:g}; type rate={bits:.4g} or change "

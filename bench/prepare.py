@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bench.config import BenchConfig, ConfigError
-from bench.data import ImageData, load_data
+from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.metrics import Extractor, choose_extractor
 from bench.operating_point import OperatingPoint, resolve
@@ -68,6 +68,8 @@ def prepare(config: BenchConfig, command: str) -> Job:
         config.precision == "auto" and device.type == "cuda"
     )
     data = _load_data(config.data.name, config.recipe.image_size, config.data.root)
+    if config.split == "tune":
+        data = tune_split(data)
     extractor = choose_extractor(config.extractor)
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     shared = protocol(

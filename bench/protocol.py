@@ -1,8 +1,8 @@
 """The protocol: everything that every row of one table must share.
 
 Two records stand in one table only if their protocols have the same hash. It holds the recipe with
-its steps, the data and its fingerprint, the judge's networks, the kind of device and the precision,
-and `VERSION`, which is raised whenever a change of the code moves numbers.
+its steps, the ruleset, the data and its fingerprint, the judge's networks and code, the kind of
+device and the precision, and `VERSION`, which is raised when a change of the code moves numbers.
 """
 
 from dataclasses import asdict
@@ -10,11 +10,13 @@ from typing import Any
 
 from bench.config import BUDGETS, BenchConfig
 from bench.data import ImageData
+from bench.evaluate import kernel_key
+from bench.evaluation_code import evaluation_code_sha256
 from bench.metrics import Extractor
 from bench.record import canonical_sha256
 from models import PerceptualDistance
 
-VERSION = "1.0"
+VERSION = "2.0"
 _NO_NUMBER = ("log_every", "checkpoint_every")  # of a recipe: moves none
 
 
@@ -38,6 +40,8 @@ def protocol(
         "budget_factor": BUDGETS[config.budget],
         "steps": config.steps,
         "recipe": recipe,
+        "ruleset": config.ruleset,
+        "trials": config.trials,
         "downsampling": downsampling,
         "data": {
             "name": data.name,
@@ -45,9 +49,11 @@ def protocol(
             "description": data.description,
             "test_images": len(data.test),
         },
+        "evaluation_code": evaluation_code_sha256(),
         "extractor": {
             "identity": extractor.identity,
             "metric": extractor.metric_key,
+            "kernel_metric": kernel_key(extractor),
             "label": extractor.label,
         },
         "perceptual_loss": perceptual_loss.identity if perceptual_loss else "none",

@@ -1,7 +1,9 @@
 """One JSON file a run: everything a table shows, and everything needed to doubt it.
 
 A record is written once and never overwritten. A second attempt at the same run gets a file of its
-own and a higher number. This module needs no torch, so tables can be rebuilt anywhere.
+own and a higher number. Every later comparison is made from records alone. A file ends with the
+SHA-256 of its content, so that a change by hand or by accident is noticed; who means to deceive can
+renew it. This module needs no torch, so tables can be rebuilt anywhere.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from typing import Any
 
 from bench.files import write_new_text
 
-SCHEMA = 1
+SCHEMA = 2
 STATUSES = ("ok", "collapsed", "diverged", "out_of_memory", "error")
 
 
@@ -38,11 +40,14 @@ class Record:
         rate: nominal and measured rate, units in the names; null where it is infinite.
         metrics: means over the test images, units or networks in the names.
         per_image: the values behind these means, in test order.
+        leave_group_out: metrics that are no means over images, without each group of test images.
         codebooks: use of each codebook.
+        budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
+        tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.
         timing: milliseconds and seconds.
         memory: peak bytes, null where they cannot be read.
-        hashes: SHA-256 of initial weights, batch order, test images.
+        hashes: SHA-256 of initial weights, batch order, test images, and the judge's networks.
         environment: versions and machine.
         git: commit, and whether files differed from it.
         config: the resolved configuration.
@@ -60,7 +65,10 @@ class Record:
     rate: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     per_image: dict[str, list[float | None]] = field(default_factory=dict)
+    leave_group_out: dict[str, list[float]] = field(default_factory=dict)
     codebooks: list[dict[str, Any]] = field(default_factory=list)
+    budget: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
@@ -81,9 +89,14 @@ def write_record(folder: Path, record: Record) -> Path:
     Raises:
         FileExistsError: this attempt has a record already.
     """
-    path = folder / f"{record.run}.{record.attempt}.json"
+    path = folder / file_name(record)
     write_new_text(path, _to_json(record))
     return path
+
+
+def file_name(record: Record) -> str:
+    """The name that a record's file has in a folder of records."""
+    return f"{record.run}.{record.attempt}.json"
 
 
 def read_records(folder: Path) -> tuple[list[Record], list[str]]:
@@ -91,7 +104,9 @@ def read_records(folder: Path) -> tuple[list[Record], list[str]]:
     records, problems = [], []
     for path in sorted(folder.glob("*.json")):
         try:
-            records.append(read_record(path))
+            record = read_record(path)
+            _check_name(path, record)
+            records.append(record)
         except RecordError as error:
             problems.append(str(error))
     return sorted(records, key=lambda record: (record.run, record.attempt)), problems
@@ -101,23 +116,45 @@ def read_record(path: Path) -> Record:
     """Reads one record.
 
     Raises:
-        RecordError: not JSON, of another schema, with missing or unknown fields, or whose protocol
-            does not match its hash.
+        RecordError: not JSON, of another schema, with missing or unknown fields, changed since it
+            was written, or with a run or a hash of another protocol.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RecordError(f"{path.name} is left out: not readable as JSON ({error})") from error
-    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise RecordError(f"{path.name} is left out: not a record of schema {SCHEMA}")
+    written = content.pop("sha256", None)
+    if written != canonical_sha256(content):
+        raise RecordError(f"{path.name} is left out: it was changed since it was written")
+    del content["schema"]
     try:
         record = Record(**content)
     except (TypeError, RecordError) as error:
         raise RecordError(f"{path.name} is left out: {error}") from error
+    _check_protocol(path, record)
+    return record
+
+
+def _check_protocol(path: Path, record: Record) -> None:
     parts = {key: value for key, value in record.protocol.items() if key != "sha256"}
     if record.protocol.get("sha256") != canonical_sha256(parts):
         raise RecordError(f"{path.name} is left out: its protocol does not match its hash")
-    return record
+    try:
+        table = table_name(record.protocol)
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{path.name} is left out: its protocol has no {error}") from error
+    if not record.run.startswith(f"{table}-"):
+        raise RecordError(f"{path.name} is left out: its run belongs to another protocol")
+
+
+def _check_name(path: Path, record: Record) -> None:
+    """A copy under another name would count a run twice."""
+    if path.name != file_name(record):
+        raise RecordError(
+            f"{path.name} is left out: it holds {file_name(record)}, so it is a copy or was renamed"
+        )
 
 
 def next_attempt(folder: Path, run: str) -> int:
@@ -127,9 +164,10 @@ def next_attempt(folder: Path, run: str) -> int:
 
 def table_name(protocol: dict[str, Any]) -> str:
     """File stem of the table that a protocol's rows stand in."""
+    tuned = "-tuned" if protocol["ruleset"] == "tuned" else ""
     return (
         f"{protocol['recipe']['name']}-{protocol['data']['name']}-{protocol['rate']:g}bit-"
-        f"{protocol['budget']}-{protocol['device']}-{protocol['sha256'][:8]}"
+        f"{protocol['budget']}{tuned}-{protocol['device']}-{protocol['sha256'][:8]}"
     )
 
 
@@ -146,7 +184,8 @@ def _attempt(path: Path) -> int:
 
 def _to_json(record: Record) -> str:
     """One key a line, so that a change shows as a change; long lists stay on one line."""
-    content = {"schema": SCHEMA, **_finite(asdict(record))}
+    content = json.loads(json.dumps({"schema": SCHEMA, **_finite(asdict(record))}))
+    content["sha256"] = canonical_sha256(content)
     lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in content.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

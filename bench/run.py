@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import plugins
+from bench import plugins, study
 from bench.config import ConfigError, parse, register_schema
 from bench.explain import explain
 
@@ -37,6 +37,7 @@ def _launch(cfg: DictConfig) -> None:
     sweep = HydraConfig.get()
     outcome = _outcome(cfg, _command(sweep.overrides.task))
     folder = Path(sweep.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{sweep.job.num}.outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
@@ -66,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plugins.load(plugins.requested(arguments))
         if any(argument.startswith(_SINGLE_SHOT) for argument in arguments):
             return _hydra(arguments)
-        return _sweep(arguments)
-    except (HydraException, OmegaConfBaseException, ConfigError) as error:
+        chosen, arguments = study.requested(arguments)
+        return _sweep(arguments, chosen.command_lines(arguments) if chosen else [arguments])
+    except (HydraException, OmegaConfBaseException, ConfigError, study.StudyError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
@@ -75,20 +77,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _sweep(arguments: list[str]) -> int:
-    """All jobs, then the tables, also after a job that failed or Ctrl-C."""
+def _sweep(arguments: list[str], lines: list[list[str]]) -> int:
+    """All jobs of some command lines, then the tables, also after a failed job or Ctrl-C."""
     runs = _setting(arguments, "runs")
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".sweep-", dir=runs) as folder:
         try:
             # With --multirun a mistake in an override gets Hydra's real message on 1.3.
-            code = _hydra(["--multirun", *arguments, f"hydra.sweep.dir={folder}"])
+            codes = [
+                _hydra(["--multirun", *line, f"hydra.sweep.dir={folder}/{number:03}"])
+                for number, line in enumerate(lines)
+            ]
         finally:
             outcomes = [
                 json.loads(path.read_text(encoding="utf-8"))
-                for path in sorted(Path(folder).glob("*.outcome.json"))
+                for path in sorted(Path(folder).rglob("*.outcome.json"))
             ]
             _write_tables(_setting(arguments, "leaderboards"), outcomes)
+    code = max(codes)
     if not outcomes and not code:
         raise ConfigError(f"nothing to run: {' '.join(arguments)} matches no choice; see --help")
     statuses = {outcome["status"] for outcome in outcomes}

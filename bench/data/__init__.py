@@ -9,6 +9,7 @@ from importlib import import_module
 
 from bench.data.base import DataError, ImageData, ImageError, ImageSet, test_images
 from bench.data.stream import Batch, TrainingStream, index_digest, training_batches
+from bench.data.tune import tune_split
 
 __all__ = [
     "DATA_SETS",
@@ -22,6 +23,7 @@ __all__ = [
     "load_data",
     "test_images",
     "training_batches",
+    "tune_split",
 ]
 
 DATA_SETS = ("cifar10", "deadleaves", "folder", "imagenet", "photos")

@@ -6,7 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.config import BenchConfig, ConfigError, parse, register_schema
-from bench.operating_point import TOLERANCE, resolve
+from bench.operating_point import resolve
+from bench.report.ledger import RATE_TOLERANCE
 from quantizers import available, lookup
 
 CONF = Path("bench/conf")
@@ -32,6 +33,7 @@ def test_yaml_states_every_hyperparameter_with_the_default_of_the_constructor(na
     yaml = node(name)
     set_by_rate = {key for point in yaml.pop("rates", {}).values() for key in point}
     assert yaml.pop("name") == name
+    assert set(yaml.pop("tune", {})) <= set(yaml) - set_by_rate
     parameters = inspect.signature(lookup(name)).parameters
     assert set(yaml) == set(parameters)
     for key in set(yaml) - set_by_rate:
@@ -46,7 +48,7 @@ def test_operating_points_meet_their_rate_within_two_percent(name, rate):
     if rate not in node(name).get("rates", {}):
         pytest.skip(f"{name} has no operating point at {rate} bits")
     point = resolve(node(name), float(rate))
-    assert point.bits_per_position == pytest.approx(rate, rel=TOLERANCE)
+    assert point.bits_per_position == pytest.approx(rate, rel=RATE_TOLERANCE)
     assert point.build().bits_per_position == point.bits_per_position
 
 

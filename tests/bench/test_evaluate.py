@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.evaluate import choose_perceptual_metric, evaluate, reconstruct
-from bench.metrics import CodebookStatistics, choose_extractor
+from bench.metrics import CodebookStatistics, choose_extractor, frechet_distance
 from models import AutoEncoder, Bottleneck, Decoder, Encoder
 from quantizers import build
 
@@ -48,7 +48,7 @@ def test_an_exact_copy_scores_perfectly(images):
     assert metrics["ssim"] == pytest.approx(1, abs=1e-6)
     assert metrics["l1"] == 0
     assert metrics["lpips_rand"] == 0
-    assert metrics["fd_scattering_v1"] == pytest.approx(0, abs=1e-6)
+    assert metrics["fd_scattering_v2"] == pytest.approx(0, abs=1e-6)
 
 
 def test_means_are_means_of_the_values_kept_per_image(images):
@@ -57,6 +57,30 @@ def test_means_are_means_of_the_values_kept_per_image(images):
     for name, values in evaluation.per_image.items():
         assert len(values) == 6
         assert evaluation.metrics[name] == pytest.approx(sum(values) / 6)
+
+
+def test_distances_are_kept_without_each_group_of_images(images):
+    noisy = (images.int() + 9).clamp(0, 255).to(torch.uint8)
+    evaluation = scored(images, noisy)
+    rest = scored(images[1:], noisy[1:])
+    assert set(evaluation.leave_group_out) == {"fd_scattering_v2", "kid_scattering_v2"}
+    for name, values in evaluation.leave_group_out.items():
+        assert len(values) == 6
+        assert values[0] == pytest.approx(rest.metrics[name], rel=1e-6)
+
+
+def test_two_images_have_distances_but_no_groups(images):
+    evaluation = scored(images[:2], images[2:4])
+    assert evaluation.metrics["fd_scattering_v2"] > 0
+    assert evaluation.leave_group_out == {}
+
+
+def test_distances_equal_those_of_torch_fidelity(images):
+    noisy = (images.int() + 9).clamp(0, 255).to(torch.uint8)
+    expected = frechet_distance(
+        images, noisy, extractor=choose_extractor("scattering"), device="cpu"
+    )
+    assert scored(images, noisy).metrics["fd_scattering_v2"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_reconstructing_counts_every_token_and_changes_nothing(autoencoder, images, monkeypatch):

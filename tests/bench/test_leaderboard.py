@@ -6,7 +6,7 @@ from records import protocol, record
 
 from bench.leaderboard import build, main, render, renew_readme
 from bench.record import write_record
-from bench.rows import Mean, build_rows, tied
+from bench.report.rows import build_rows
 
 
 def seeds(name: str, *values: float, **changes):
@@ -17,28 +17,43 @@ def order(records) -> list[tuple[str, int | None]]:
     return [(row.name, row.rank) for row in build_rows(records, rank_by="psnr_db")]
 
 
+THREE = (24.0, 24.1, 23.9)
+
+
+def better(*, by: float, values=THREE) -> tuple[float, ...]:
+    """Other values over the same seeds, with a spread of their own."""
+    return tuple(value + by + 0.01 * place for place, value in enumerate(values))
+
+
 def test_higher_psnr_ranks_first_and_lower_rfid_too():
-    records = seeds("a", 24.0) + seeds("b", 25.0)
+    records = seeds("a", *THREE) + seeds("b", *better(by=1.0))
     assert order(records) == [("b", 1), ("a", 2)]
-    for one, rfid in zip(records, (1.0, 2.0), strict=True):
-        one.metrics["rfid"] = rfid
-    rows = build_rows(records, rank_by="rfid")
-    assert [row.name for row in rows] == ["a", "b"]
+    for one in records:
+        one.metrics["rfid"] = 1.0 if one.quantizer["name"] == "a" else 2.0 + 0.01 * one.seed
+        one.leave_group_out["rfid"] = [one.metrics["rfid"]] * 20
+    assert [(row.name, row.rank) for row in build_rows(records, rank_by="rfid")] == [
+        ("a", 1),
+        ("b", 2),
+    ]
 
 
-def test_rows_within_two_standard_errors_share_a_rank_and_the_next_skips():
-    records = seeds("a", 25.0, 25.2) + seeds("b", 25.05, 25.25) + seeds("c", 20.0, 20.1)
+def test_rows_that_cannot_be_told_apart_share_a_rank_and_the_next_skips():
+    records = seeds("a", *THREE) + seeds("b", 24.05, 23.9, 24.1) + seeds("c", *better(by=-3.0))
     assert order(records) == [("b", 1), ("a", 1), ("c", 3)]
 
 
-def test_a_single_seed_never_ties():
-    assert order(seeds("a", 25.0) + seeds("b", 25.0)) == [("a", 1), ("b", 2)]
-    assert not tied(Mean(1.0, float("nan"), 1), Mean(1.0, 0.5, 3))
+def test_fewer_than_three_seeds_have_no_rank_and_the_table_says_so():
+    records = seeds("a", *THREE) + seeds("b", 25.0, 25.1)
+    assert order(records) == [("a", 1), ("b", None)]
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    assert "A rank needs 3 seeds; fewer have: b (codebook_size=1024): 2." in text
+    assert "To be called better or worse needs 5 seeds" in text
+    assert "a (codebook_size=1024): 3." in text
 
 
 def test_a_row_with_a_bad_seed_has_no_rank():
     collapsed = [record("b", 0, 30.0), record("b", 1, 30.0, status="collapsed")]
-    records = seeds("a", 20.0, 20.0) + collapsed
+    records = seeds("a", *THREE) + collapsed
     rows = build_rows(records, rank_by="psnr_db")
     assert [(row.name, row.rank, row.status) for row in rows] == [
         ("a", 1, "ok"),
@@ -70,7 +85,7 @@ def test_mean_and_spread_are_over_seeds():
 
 
 def test_same_records_same_bytes_in_any_order():
-    records = seeds("a", 24.0, 24.1) + seeds("b", 25.0, 25.1) + seeds("c", 20.0)
+    records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", 20.0)
     assert render(records) == render(records[::-1])
 
 
@@ -97,17 +112,42 @@ def test_controls_stand_apart_and_failures_keep_their_reason():
 def test_a_run_that_resumed_at_its_last_step_has_no_time(tmp_path):
     untimed = {"ms_per_step": None}
     (text,) = (t for n, t in render([record(timing=untimed)]).items() if n != "README.md")
-    (row,) = (line for line in text.splitlines() if line.startswith("| 1"))
+    (row,) = (line for line in text.splitlines() if "| gsq" in line)
     assert row.split("|")[-4].strip() == "-"
 
 
-def test_unequal_hashes_are_shown_in_bold():
-    records = [record("a"), record("b", hashes={"frame_at_step_0": "other", "batches": "batches0"})]
+def test_an_unfair_row_has_no_rank_and_names_the_check():
+    records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", *better(by=2.0))
+    records[-1].hashes["batches"] = "others"
+    assert order(records) == [("b", 1), ("a", 2), ("c", None)]
     (text,) = (text for name, text in render(records).items() if name != "README.md")
-    assert (
-        "**not identical for all rows of a seed: initial weights of encoder and decoder**" in text
-    )
-    assert "by hash: training batches and their order" in text
+    assert "unfair: batch order" in text
+    assert "fair: 13/14 checks; fails: batch order" in text
+    assert "**fails: c seed 2**" in text
+
+
+def test_a_fair_table_says_so_and_lists_every_check():
+    (text,) = (t for n, t in render(seeds("a", *THREE)).items() if n != "README.md")
+    assert "<summary>fair: 14/14 checks</summary>" in text
+    assert text.count("| holds |") == 14
+
+
+def test_five_seeds_give_a_noise_floor_within_which_rows_tie():
+    wide = (24.0, 25.0, 23.0, 24.5, 23.5)
+    records = seeds("a", *wide) + seeds("b", *better(by=0.5, values=wide))
+    assert order(records) == [("b", 1), ("a", 1)]
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    assert "Noise floor, from 5 seeds of a (codebook_size=1024)" in text
+    assert "tie |" in text
+    assert order([r for r in records if r.seed < 3]) == [("b", 1), ("a", 2)]
+
+
+def test_the_difference_to_the_best_row_is_shown_with_its_interval():
+    records = seeds("a", *THREE) + seeds("b", *better(by=1.0))
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    assert "Δ PSNR dB [95 %]" in text
+    assert "-1.01 [" in text
+    assert "| best" in text
 
 
 def test_one_command_reproduces_rows_that_differ_in_quantizer_and_seed():
@@ -120,10 +160,11 @@ def test_a_new_row_leaves_the_others_and_stale_tables_go(tmp_path):
     path = write_record(records, record("a"))
     build(tmp_path)
     (table,) = (p for p in tmp_path.glob("*.md") if p.name != "README.md")
-    first = [line for line in table.read_text().splitlines() if line.startswith("| 1")]
+    first = [line for line in table.read_text().splitlines() if "| a " in line]
     write_record(records, record("b", psnr=1.0))
     build(tmp_path)
-    assert first[0].split()[:6] == table.read_text().splitlines()[5].split()[:6]
+    again = [line for line in table.read_text().splitlines() if "| a " in line]
+    assert first[0].split() == again[0].split()
     for path in records.iterdir():
         path.unlink()
     (tmp_path / "notes.md").write_text("by hand")
@@ -161,6 +202,31 @@ def test_typos_of_the_command_are_named(tmp_path, capsys):
     assert main([f"leaderboards={tmp_path}"]) == 2
 
 
-def test_tables_are_built_without_torch():
-    code = "import sys, bench.leaderboard; sys.exit('torch' in sys.modules)"
+def test_two_tables_are_explained_by_the_facts_that_differ(tmp_path, capsys):
+    for shared in (protocol(), protocol(steps=900), protocol(steps=900, precision="bfloat16")):
+        write_record(tmp_path / "records", record(protocol=shared))
+    assert main([f"leaderboards={tmp_path}", "--explain"]) == 0
+    told = capsys.readouterr().out
+    assert "steps: 300 here, 900 there" in told
+    assert "precision: bfloat16 here, float32 there" in told
+    assert "recipe" not in told
+    assert not list(tmp_path.glob("*.md"))
+
+
+def test_an_edited_or_copied_record_is_named_and_the_table_still_builds(tmp_path, capsys):
+    records = tmp_path / "records"
+    for one in seeds("a", *THREE):
+        path = write_record(records, one)
+    (records / "copy.json").write_bytes(path.read_bytes())
+    path.write_text(path.read_text().replace("0.8", "0.9"))
+    assert main([f"leaderboards={tmp_path}"]) == 0
+    told = capsys.readouterr().err
+    assert "copy.json is left out: it holds" in told
+    assert f"{path.name} is left out: it was changed" in told
+    (table,) = (p for p in tmp_path.glob("*.md") if p.name != "README.md")
+    assert "| 0, 1 " in table.read_text()
+
+
+def test_tables_and_comparisons_are_made_without_torch():
+    code = "import sys, bench.leaderboard, bench.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

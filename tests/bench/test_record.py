@@ -20,6 +20,11 @@ def test_a_record_survives_writing_and_reading(tmp_path):
     assert read_record(write_record(tmp_path, original)) == original
 
 
+def test_keys_that_json_turns_into_text_leave_the_record_readable(tmp_path):
+    path = write_record(tmp_path, record(config={"rates": {10: 1, 8: 2}}))
+    assert read_record(path).config == {"rates": {"10": 1, "8": 2}}
+
+
 def test_a_record_is_never_overwritten(tmp_path):
     path = write_record(tmp_path, record())
     content = path.read_bytes()
@@ -32,7 +37,7 @@ def test_attempts_count_up(tmp_path):
     assert next_attempt(tmp_path, "tiny-gsq-seed0") == 1
     for attempt in (1, 2, 10):
         write_record(tmp_path, record(attempt=attempt))
-    assert next_attempt(tmp_path, "tiny-gsq-seed0") == 11
+    assert next_attempt(tmp_path, record().run) == 11
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
@@ -46,7 +51,7 @@ def test_numbers_that_json_lacks_become_null(tmp_path):
         ("not json", "not readable as JSON"),
         ("[]", "not a record"),
         ('{"schema": 99}', "not a record of schema"),
-        ('{"schema": 1, "run": "x"}', "missing"),
+        ('{"schema": 1, "run": "x"}', "not a record of schema 2"),
     ],
 )
 def test_a_bad_file_is_named_and_left_out(tmp_path, content, words):
@@ -59,20 +64,47 @@ def test_a_bad_file_is_named_and_left_out(tmp_path, content, words):
     assert words in problems[0]
 
 
+def rewrite(path, **changes):
+    """Changes a record as a careful hand would: the hash of its content is renewed."""
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(content | {"sha256": canonical_sha256(content)}))
+
+
 def test_an_unknown_field_is_named(tmp_path):
     path = write_record(tmp_path, record())
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"colour": "x"}))
+    rewrite(path, colour="x")
     with pytest.raises(RecordError, match="colour"):
         read_record(path)
 
 
-def test_an_edited_protocol_is_noticed(tmp_path):
+def test_a_changed_number_is_noticed(tmp_path):
+    path = write_record(tmp_path, record(psnr=25.0))
+    path.write_text(path.read_text().replace("25.0", "26.0"))
+    with pytest.raises(RecordError, match="changed since it was written"):
+        read_record(path)
+
+
+def test_a_protocol_that_does_not_match_its_hash_is_noticed(tmp_path):
     path = write_record(tmp_path, record())
-    content = json.loads(path.read_text())
-    content["protocol"]["steps"] = 3000
-    path.write_text(json.dumps(content))
+    rewrite(path, protocol=protocol() | {"steps": 3000})
     with pytest.raises(RecordError, match="does not match its hash"):
         read_record(path)
+
+
+def test_a_run_of_another_protocol_is_noticed(tmp_path):
+    path = write_record(tmp_path, record())
+    rewrite(path, protocol=protocol(steps=3000))
+    with pytest.raises(RecordError, match="belongs to another protocol"):
+        read_record(path)
+
+
+def test_a_copy_is_named_and_not_counted_twice(tmp_path):
+    path = write_record(tmp_path, record())
+    (tmp_path / "again.json").write_bytes(path.read_bytes())
+    records, (problem,) = read_records(tmp_path)
+    assert len(records) == 1
+    assert problem.startswith(f"again.json is left out: it holds {path.name}")
 
 
 def test_unknown_status_lists_the_known():

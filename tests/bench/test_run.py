@@ -70,6 +70,24 @@ def test_records_prove_that_only_the_quantizer_differed(bench, tmp_path):
     assert len({json.dumps(record.config, sort_keys=True) for record in records}) == 1
 
 
+def test_a_record_holds_what_later_comparisons_need(bench, tmp_path):
+    bench("quantizer=gsq", "extractor=scattering")
+    ((one,), _) = read_records(tmp_path / "leaderboards" / "records")
+    assert one.budget["steps"] == 4
+    assert one.budget["samples"] == 16
+    assert one.budget["learning_rates"] == {"autoencoder": [1e-3], "discriminator": [1e-3]}
+    assert one.budget["train_step_flops"] > 0
+    assert one.tuning == {"ruleset": "default", "trials": 0}
+    assert {"extractor", "perceptual_loss", "perceptual_metric", "test_images"} <= set(one.hashes)
+    frechet, kernel = (one.protocol["extractor"][key] for key in ("metric", "kernel_metric"))
+    assert set(one.leave_group_out) == {frechet, kernel} <= set(one.metrics)
+    assert all(len(values) == 4 for values in one.leave_group_out.values())  # as many as images
+    assert 0 < one.rate["measured_bits_per_position"] <= 10
+    assert sum(use["miller_madow_entropy_bits"] for use in one.codebooks) == pytest.approx(
+        one.rate["measured_bits_per_position"], rel=1e-5
+    )
+
+
 def test_the_same_command_skips_what_is_finished(bench, results, tmp_path, capsys):
     bench("quantizer=fsq")
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "leaderboards").rglob("*")}
@@ -120,8 +138,8 @@ def test_a_failing_job_leaves_a_row_and_the_others_run(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("quantizer=gqs", "lfq, none"),
-        ("quantizer=gqs", "did you mean 'gsq'?"),
+        ("quantizer=gssq", "fsq, "),
+        ("quantizer=gssq", "did you mean 'gsq'?"),
         ("sed=1", "did you mean 'seed'?"),
         ("recipe.stpes=3", "did you mean 'recipe.steps'?"),
         ("recipe.steps=abc", "'abc' of type 'str' could not be converted to Integer"),

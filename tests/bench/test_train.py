@@ -19,6 +19,7 @@ from bench.operating_point import resolve
 from bench.progress import MetricsLog
 from bench.train import DivergedError, Trainer
 from quantizers import NonFiniteLatentError, available
+from quantizers.base import deferred_finite_checks
 
 
 @pytest.fixture
@@ -147,6 +148,51 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, log_every, error):
     overflow = "recipe.losses.reconstruction_weight=1e39"
     with pytest.raises(error):
         trainer(overflow, f"recipe.log_every={log_every}").run()
+
+
+def test_deferred_checks_end_the_run_before_anything_is_kept(trainer, tmp_path, monkeypatch):
+    run = trainer("recipe.losses.reconstruction_weight=1e39", "recipe.log_every=4")
+    monkeypatch.setattr(run, "_finite_checks", deferred_finite_checks)
+    with pytest.raises(NonFiniteLatentError, match="of the last 2 forward passes"):
+        run.run()
+    assert run.step == 2
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_on_a_cpu_every_convolution_works_on_channels_last(trainer):
+    run = trainer()
+    layouts = []
+    for network in (run.autoencoder, run.adversary.discriminator):
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.out_channels > 1:
+                module.register_forward_hook(
+                    lambda module, inputs, output: layouts.append(
+                        output.is_contiguous(memory_format=torch.channels_last)
+                    )
+                )
+    run._train_step(next(run._batches()))
+    assert layouts
+    assert all(layouts)
+
+
+def test_layout_and_fused_optimizer_move_no_loss_beyond_rounding(trainer, monkeypatch):
+    """At a small learning rate: at the recipe's, Adam turns rounding into steps of full size."""
+    slow = (
+        "recipe.optimizer.learning_rate=1e-5",
+        "recipe.optimizer.discriminator_learning_rate=1e-5",
+        "recipe.log_every=4",
+        "quantizer=fsq",
+    )
+    run, plain = trainer(*slow), trainer(*slow, directory="plain")
+    for part in (plain.autoencoder, plain.adversary.discriminator, plain.average.module):
+        part.to(memory_format=torch.contiguous_format)
+    for group in plain.optimizer.param_groups + plain.adversary.optimizer.param_groups:
+        group["fused"] = False
+    for step_run, step_plain in zip(run._batches(), plain._batches(), strict=True):
+        run._train_step(step_run)
+        plain._train_step(step_plain)
+    for name, losses in run.window._losses.items():
+        torch.testing.assert_close(losses, plain.window._losses[name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_damaged_checkpoint_says_what_to_remove(trainer, tmp_path):

@@ -1,4 +1,4 @@
-"""From records to the rows of one table: seeds averaged, failures kept, ranks shared in a tie.
+"""From records to the rows of one table: seeds averaged, failures kept, fair rows ranked.
 
 This module needs no torch.
 """
@@ -6,12 +6,15 @@ This module needs no torch.
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import Record
+from bench.report.comparison import HIGHER_IS_BETTER, SEEDS_TO_RANK
+from bench.report.ledger import check_records, failed_checks
+from bench.report.ranking import Floor, Gap, find_floor, rank
 
-HIGHER_IS_BETTER = {"psnr_db", "ssim"}
+__all__ = ["HIGHER_IS_BETTER", "Mean", "Row", "build_rows", "floor_of"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,6 @@ class Mean:
     spread: float
     seeds: int
 
-    @property
-    def standard_error(self) -> float:
-        """Of the mean; NaN for a single seed."""
-        return self.spread / math.sqrt(self.seeds)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -42,13 +40,18 @@ class Row:
         records: one record a seed, by seed.
         attempts: how many records there are in all.
         metrics: every metric that all of these records have.
-        rank: 1 for the best; None for controls and for rows with a seed that is not `ok`.
+        unfair: names of the fairness checks that one of its records fails.
+        rank: 1 for the best; None for controls, for rows with a seed that is not `ok` or that fails
+            a fairness check, and for rows with too few seeds.
+        gap: how a ranked row differs from the best; None for the best itself.
     """
 
     records: tuple[Record, ...]
     attempts: int
     metrics: dict[str, Mean]
+    unfair: tuple[str, ...] = ()
     rank: int | None = None
+    gap: Gap | None = None
 
     @property
     def name(self) -> str:
@@ -59,6 +62,11 @@ class Row:
     def operating_point(self) -> str:
         """The hyper-parameters that set the rate or differ from the defaults."""
         return self.records[0].quantizer["operating_point"]
+
+    @property
+    def title(self) -> str:
+        """Name and operating point."""
+        return f"{self.name} ({self.operating_point})"
 
     @property
     def control(self) -> str | None:
@@ -74,30 +82,43 @@ class Row:
             return kinds[0]
         return ", ".join(f"{statuses.count(kind)} {kind}" for kind in kinds)
 
+    @property
+    def competes(self) -> bool:
+        """Whether it is a fair contender of which every seed ended well, however many there are."""
+        return self.control is None and self.status == "ok" and not self.unfair
+
     def first(self, part: str, key: str) -> Any:
         """A fact that all seeds share, from the first record that has it; None if none has."""
         values = [getattr(record, part).get(key) for record in self.records]
         return next((value for value in values if value is not None), None)
 
+    def mean(self, part: str, key: str) -> Mean | None:
+        """A number that differs between seeds; None where no record has it."""
+        values = [getattr(record, part).get(key) for record in self.records]
+        known = [value for value in values if value is not None]
+        return _mean(known) if known else None
+
 
 def build_rows(records: Iterable[Record], *, rank_by: str) -> list[Row]:
-    """The rows of one table, ranked, the best first, failures and controls last."""
+    """The rows of one table: ranked, the best first, then those without rank, controls last."""
+    records = list(records)
+    checks = check_records(records)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         key = (record.quantizer["name"], record.quantizer["operating_point"])
         groups.setdefault(key, []).append(record)
     rows = [_row(group) for group in groups.values()]
-    contenders = [row for row in rows if _ranks(row, rank_by)]
-    contenders.sort(key=lambda row: (_cost(row, rank_by), row.name, row.operating_point))
-    others = [row for row in rows if not _ranks(row, rank_by)]
-    others.sort(key=lambda row: (row.control is not None, row.name, row.operating_point))
-    return _with_ranks(contenders, rank_by) + others
+    rows = [replace(row, unfair=failed_checks(checks, row.records)) for row in rows]
+    rows.sort(key=lambda row: _order(row, rank_by))
+    ranked = [row for row in rows if _is_ranked(row, rank_by)]
+    standings = rank([row.records for row in ranked], rank_by, floor_of(rows))
+    placed = [replace(ranked[s.index], rank=s.rank, gap=s.gap) for s in standings]
+    return placed + [row for row in rows if not _is_ranked(row, rank_by)]
 
 
-def tied(first: Mean, second: Mean) -> bool:
-    """Whether two means differ by less than two standard errors; a single seed never ties."""
-    error = math.hypot(first.standard_error, second.standard_error)
-    return abs(first.value - second.value) <= 2 * error  # False when the error is NaN
+def floor_of(rows: Iterable[Row]) -> Floor | None:
+    """The noise floor of a table, from one of its rows with five seeds."""
+    return find_floor([(row.title, row.records) for row in rows if row.competes])
 
 
 def _row(group: Sequence[Record]) -> Row:
@@ -117,22 +138,13 @@ def _mean(values: Sequence[float | None]) -> Mean:
     return Mean(math.fsum(numbers) / len(numbers), spread, len(numbers))
 
 
-def _ranks(row: Row, rank_by: str) -> bool:
-    return row.control is None and row.status == "ok" and rank_by in row.metrics
+def _is_ranked(row: Row, rank_by: str) -> bool:
+    return row.competes and rank_by in row.metrics and len(row.records) >= SEEDS_TO_RANK
 
 
-def _cost(row: Row, rank_by: str) -> float:
-    value = row.metrics[rank_by].value
-    return -value if rank_by in HIGHER_IS_BETTER else value
-
-
-def _with_ranks(contenders: Sequence[Row], rank_by: str) -> list[Row]:
-    """Competition ranks; a row ties with the best row of the group above it."""
-    ranked: list[Row] = []
-    leader: Row | None = None
-    rank = 1
-    for place, row in enumerate(contenders, start=1):
-        if leader is None or not tied(leader.metrics[rank_by], row.metrics[rank_by]):
-            leader, rank = row, place
-        ranked.append(Row(row.records, row.attempts, row.metrics, rank))
-    return ranked
+def _order(row: Row, rank_by: str) -> tuple[bool, bool, float, str, str]:
+    """Contenders that ended well by their mean, then failures, then controls; ties by name."""
+    well = row.status == "ok" and rank_by in row.metrics
+    value = row.metrics[rank_by].value if well and row.control is None else 0.0
+    cost = -value if rank_by in HIGHER_IS_BETTER else value
+    return (row.control is not None, not well, cost, row.name, row.operating_point)

@@ -1,0 +1,1 @@
+"""From records to pages: statistics, ranks, tables, studies. Nothing here needs torch."""

@@ -1,0 +1,170 @@
+"""What stands under a table: how to read it, whether it is fair, under which protocol.
+
+This module needs no torch.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from bench.record import Record
+from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, comparable_metrics
+from bench.report.ledger import Check, check_records
+from bench.report.ranking import Floor
+from bench.report.rows import Row, floor_of
+
+
+def metric_name(metric: str) -> str:
+    """What a reader calls a metric."""
+    return {"psnr_db": "PSNR dB", "ssim": "SSIM", "rfid": "rFID"}.get(metric, metric)
+
+
+def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[str]:
+    """What a reader must know before believing an order."""
+    protocol = record.protocol
+    lines = [
+        f"Ranked by {metric_name(ranked_by)}. ± is the standard deviation over seeds. Δ is the "
+        "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
+        "a rank where the difference to the best of them is a tie: Holm's correction leaves p at "
+        "0.05 or more, or it lies within the noise floor.",
+        *_seed_lines(rows),
+        _floor_line(floor_of(rows), record),
+    ]
+    if protocol["extractor"]["metric"] != "rfid":
+        lines.append(
+            f"`{protocol['extractor']['metric']}` is a Fréchet distance, not rFID: its extractor "
+            f"is {protocol['extractor']['label']}."
+        )
+    if protocol["perceptual_metric"]["name"] == "lpips_rand":
+        lines.append("`lpips_rand` has the trunk of LPIPS with random weights, so it is not LPIPS.")
+    if protocol["perceptual_metric"]["identity"] == protocol["perceptual_loss"] != "none":
+        lines.append(f"`{protocol['perceptual_metric']['name']}` is also the training loss.")
+    return lines
+
+
+def ledger_line(records: Sequence[Record]) -> str:
+    """`fair: 14/14 checks`, and the names of those that fail."""
+    checks = check_records(records)
+    failed = [check.name for check in checks if check.failed]
+    line = f"fair: {len(checks) - len(failed)}/{len(checks)} checks"
+    return f"{line}; fails: {', '.join(failed)}" if failed else line
+
+
+def ledger_details(records: Sequence[Record]) -> str:
+    """The line above, which unfolds to all checks."""
+    lines = [_check_line(check, records) for check in check_records(records)]
+    return (
+        f"<details><summary>{ledger_line(records)}</summary>\n\n"
+        "| check | what has to hold between the rows | |\n|:--|:--|:--|\n"
+        + "\n".join(lines)
+        + "\n\n</details>"
+    )
+
+
+def failure_lines(rows: Sequence[Row]) -> list[str]:
+    """Runs that did not end well, with their reasons."""
+    return [
+        f"- {row.title}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        for row in rows
+        for record in row.records
+        if record.status != "ok"
+    ]
+
+
+def protocol_lines(record: Record, rows: Sequence[Row]) -> list[str]:
+    """What all rows share."""
+    protocol = record.protocol
+    recipe = protocol["recipe"]
+    trained = next((row for row in rows if row.first("parameters", "encoder")), None)
+    devices = sorted({r.environment["device"] for row in rows for r in row.records})
+    commits = sorted({(r.git.get("commit") or "unknown")[:12] for row in rows for r in row.records})
+    lines = [
+        f"protocol {protocol['version']}, SHA-256 `{protocol['sha256']}`",
+        f"recipe `{recipe['name']}`: {recipe['image_size']} px, down-sampling "
+        f"{protocol['downsampling']}, {protocol['steps']} steps of {recipe['batch_size']} images "
+        f"(budget {protocol['budget']})",
+        f"ruleset: {protocol['ruleset']}, {protocol['trials']} tuning trials a method",
+        f"device: {protocol['device']} ({'; '.join(devices)}), {protocol['precision']}",
+        f"data: {protocol['data']['description']}; {protocol['data']['test_images']} test images; "
+        f"fingerprint `{protocol['data']['fingerprint'][:16]}`",
+        f"extractor: `{protocol['extractor']['identity']}`, {protocol['extractor']['label']}",
+        f"perceptual loss: `{protocol['perceptual_loss']}`; "
+        f"perceptual metric: `{protocol['perceptual_metric']['identity']}`",
+        f"evaluation code: SHA-256 `{protocol['evaluation_code'][:16]}`",
+        f"commit: {', '.join(commits)}",
+    ]
+    if trained:
+        encoder, decoder = (trained.first("parameters", part) for part in ("encoder", "decoder"))
+        lines.insert(2, f"frame: encoder {encoder:,} and decoder {decoder:,} parameters")
+    return lines
+
+
+def commands(rows: Sequence[Row]) -> str:
+    """One command for all runs that differ in quantizer and seed alone, others as they are."""
+    groups: dict[tuple[str, ...], tuple[list[str], set[int]]] = {}
+    others = set()
+    for row in rows:
+        for record in row.records:
+            words = shlex.split(record.command)
+            if "bench.run" not in words:
+                others.add(record.command)
+                continue
+            shared = tuple(w for w in words if not w.startswith(("quantizer=", "seed=")))
+            names, seeds = groups.setdefault(shared, ([], set()))
+            if row.name not in names:
+                names.append(row.name)
+            seeds.add(record.seed)
+    lines = []
+    for shared, (names, seeds) in sorted(groups.items()):
+        swept = [
+            f"quantizer={','.join(sorted(names))}",
+            f"seed={','.join(map(str, sorted(seeds)))}",
+        ]
+        lines.append(shlex.join([*shared[:3], *swept, *shared[3:]]))
+    return "\n".join(f"    {line}" for line in [*lines, *sorted(others)])
+
+
+def _seed_lines(rows: Sequence[Row]) -> list[str]:
+    """Which rows have fewer seeds than a claim needs."""
+    fair = [row for row in rows if row.competes]
+    too_few = [row for row in fair if len(row.records) < SEEDS_TO_RANK]
+    no_claim = [row for row in fair if SEEDS_TO_RANK <= len(row.records) < SEEDS_TO_CLAIM]
+    lines = []
+    if too_few:
+        lines.append(
+            f"A rank needs {SEEDS_TO_RANK} seeds; fewer have: {', '.join(map(_counted, too_few))}."
+        )
+    if no_claim:
+        lines.append(
+            f"To be called better or worse needs {SEEDS_TO_CLAIM} seeds; the place of these, with "
+            f"fewer, is provisional: {', '.join(map(_counted, no_claim))}."
+        )
+    return lines
+
+
+def _counted(row: Row) -> str:
+    return f"{row.title}: {len(row.records)}"
+
+
+def _floor_line(floor: Floor | None, record: Record) -> str:
+    if floor is None:
+        return f"Noise floor: unknown, since no row has {SEEDS_TO_CLAIM} seeds."
+    metrics = [metric for metric in comparable_metrics(record) if floor.of(metric)]
+    single = ", ".join(f"{floor.of(m):.2g} {metric_name(m)}" for m in metrics)
+    means = ", ".join(
+        f"{floor.of(m, seeds=SEEDS_TO_RANK):.2g} {metric_name(m)}" for m in metrics[:1]
+    )
+    return (
+        f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ in the seed "
+        f"alone lie within {single} of each other (95 %). The floor of two means over n seeds each "
+        f"is smaller by the root of n: {means} for {SEEDS_TO_RANK} seeds."
+    )
+
+
+def _check_line(check: Check, records: Sequence[Record]) -> str:
+    failing = sorted(
+        f"{record.quantizer['name']} seed {record.seed}"
+        for record in records
+        if (record.run, record.attempt) in check.failed
+    )
+    verdict = f"**fails: {', '.join(failing)}**" if failing else "holds"
+    return f"| {check.name} | {check.meaning} | {verdict} |"

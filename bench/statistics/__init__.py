@@ -1,0 +1,31 @@
+"""Statistics of paired results: distances between feature sets, differences, intervals, ties.
+
+NumPy and SciPy alone, so that tables are rebuilt from records anywhere.
+"""
+
+from bench.statistics.distribution import (
+    GROUPS,
+    frechet_distance,
+    group_of,
+    kernel_distance,
+    leave_group_out,
+    leave_group_out_frechet,
+    leave_group_out_kernel,
+    leave_group_out_mean,
+)
+from bench.statistics.paired import Difference, holm, noise_floor, paired_difference
+
+__all__ = [
+    "GROUPS",
+    "Difference",
+    "frechet_distance",
+    "group_of",
+    "holm",
+    "kernel_distance",
+    "leave_group_out",
+    "leave_group_out_frechet",
+    "leave_group_out_kernel",
+    "leave_group_out_mean",
+    "noise_floor",
+    "paired_difference",
+]

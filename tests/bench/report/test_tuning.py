@@ -1,0 +1,121 @@
+"""Tuning: what a command line asks for, which settings are tried, which one is chosen."""
+
+import itertools
+import math
+import statistics
+
+import pytest
+from records import protocol, record
+
+from bench.record import table_name, write_record
+from bench.report.tuning import Trials, page, read_trials
+from bench.tune import TuneError, parse, settings
+
+
+def trial(number, psnr, weight, **changes):
+    seed = 1000 + number
+    setting = "" if number == 0 else f" quantizer.commitment_weight={weight}"
+    facts = {
+        "run": f"{table_name(protocol())}-vq-{weight}-seed{seed}",
+        "quantizer": {
+            "name": "vq",
+            "hyperparameters": {"codebook_size": 1024, "commitment_weight": weight},
+            "operating_point": "codebook_size=1024",
+            "control": None,
+        },
+        "command": f"python -m bench.run quantizer=vq{setting} rate=10 seed={seed} split=tune",
+    }
+    return record("vq", seed, psnr, **(facts | changes))
+
+
+@pytest.fixture
+def trials():
+    values = [(20.0, 0.25), (22.0, 1.0), (21.0, 0.1)]
+    return Trials(tuple(trial(i, psnr, weight) for i, (psnr, weight) in enumerate(values)))
+
+
+def test_the_best_trial_is_chosen_with_its_setting(trials):
+    assert trials.chosen.seed == 1001
+    assert trials.setting(trials.chosen) == {"commitment_weight": 1.0}
+
+
+def test_a_collapsed_trial_is_never_chosen():
+    good, collapsed = trial(0, 20.0, 0.25), trial(1, 25.0, 1.0, status="collapsed", reason="x")
+    assert Trials((good, collapsed)).chosen.seed == 1000
+
+
+def test_of_equal_trials_the_published_setting_is_chosen():
+    assert Trials((trial(0, 20.0, 0.25), trial(1, 20.0, 1.0))).chosen.seed == 1000
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_expected_best_is_the_mean_over_all_subsets(trials, count):
+    subsets = itertools.combinations(trials.values, count)
+    expected = statistics.fmean(max(subset) for subset in subsets)
+    assert trials.expected_best(count) == pytest.approx(expected)
+
+
+def test_the_expected_best_survives_a_failed_trial():
+    failed = trial(1, 25.0, 1.0, status="diverged", reason="x", metrics={})
+    both = Trials((trial(0, 20.0, 0.25), failed))
+    assert both.expected_best(2) == 20.0
+    assert both.expected_best(1) == -math.inf
+
+
+def test_trials_are_found_by_what_was_typed_beside_them(tmp_path, trials):
+    for one in trials.records:
+        write_record(tmp_path / "records", one)
+    (found,) = read_trials(tmp_path, ["rate=10"])
+    assert [one.seed for one in found.records] == [1000, 1001, 1002]
+    assert read_trials(tmp_path, ["rate=12"]) == []
+    assert len(read_trials(tmp_path)) == 1
+
+
+def test_the_page_shows_the_curve_and_the_choice(trials):
+    (line,) = (line for line in page([trials]).splitlines() if line.startswith("| vq"))
+    assert line == "| vq | 3 | 20 | 21 | 21.67 | 22 | commitment_weight=1 |"
+
+
+def test_the_first_trial_is_the_published_setting_and_the_others_fill_the_space():
+    first, *others = settings("vq", 9)
+    weights = sorted(setting["commitment_weight"] for setting in others)
+    assert first == {}
+    assert 0.05 <= weights[0] < 0.2
+    assert 0.6 < weights[-1] <= 2.0
+    assert len(set(weights)) == 8
+
+
+def test_the_same_trials_are_drawn_each_time():
+    assert settings("ibq", 5) == settings("ibq", 5)
+
+
+def test_fewer_trials_are_the_first_of_more():
+    assert settings("lfq", 3) == settings("lfq", 5)[:3]
+
+
+def test_a_method_without_a_space_keeps_its_setting():
+    assert settings("none", 3) == [{}, {}, {}]
+
+
+def test_a_command_line_is_read():
+    request = parse(["quantizer=gsq,fs*", "trials=3", "recipe=smoke", "leaderboards=x"])
+    assert request.quantizers == ("gsq", "fsq")
+    assert request.trials == 3
+    assert str(request.leaderboards) == "x"
+    assert request.others == ("recipe=smoke",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quantizer=gsqq"], r"unknown quantizer 'gsqq'.*did you mean 'gsq'"),
+        ([], "unknown quantizer"),
+        (["quantizer=gsq", "trials=0"], "at least 1, got '0'"),
+        (["quantizer=gsq", "trials=two"], "at least 1, got 'two'"),
+        (["quantizer=gsq", "seed=3"], "type seeds="),
+        (["quantizer=gsq", "rate=8,10"], "one value at a time, got rate=8,10"),
+    ],
+)
+def test_wrong_command_lines_say_what_to_type(arguments, message):
+    with pytest.raises(TuneError, match=message):
+        parse(arguments)
