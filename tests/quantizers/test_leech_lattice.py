@@ -99,7 +99,7 @@ def test_every_vector_is_nearest_to_itself(words, vectors):
         assert torch.equal(found, first + torch.arange(len(part)))
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e36])
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 5e37])
 def test_the_search_finds_what_the_enumeration_finds(words, vectors, scale):
     z = normal(257, 24)
     best, index = enumerate_all(z, vectors)

@@ -1,4 +1,8 @@
-"""The default tests notice every planted fault: see mutations.py. A few minutes on two cores."""
+"""The default tests notice planted faults: see mutations.py.
+
+Here those of a few files, a minute or two. The whole list takes more than ten minutes on two cores
+and is run by hand.
+"""
 
 import subprocess
 import sys
@@ -6,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+STEMS = ("registry", "losses", "entropy", "fsq", "lfq", "ifsq", "rfsq")
+
 
 @pytest.mark.slow
-def test_every_planted_fault_is_noticed():
-    command = [sys.executable, Path(__file__).with_name("mutations.py")]
+def test_planted_faults_are_noticed():
+    command = [sys.executable, Path(__file__).with_name("mutations.py"), *STEMS]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr

@@ -64,15 +64,16 @@ def greedy(z: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(indices), torch.stack(residuals)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_one_stage_is_gsq_bit_for_bit(z, shared):
+@pytest.mark.parametrize(
+    "options", [{}, {"shared": False, "commitment_weight": 0.4}], ids=["defaults", "separate"]
+)
+def test_one_stage_is_gsq_bit_for_bit(z, options):
     shape = {"groups": GROUPS, "group_channels": CHANNELS, "codebook_size": SIZE}
-    options = {**shape, "shared": shared, "commitment_weight": 0.4}
     results = []
     for name, more in (("residual_gsq", {"stages": 1}), ("gsq", {})):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            quantizer = build(name, **options, **more)
+            quantizer = build(name, **shape, **options, **more)
         latent = z.clone().requires_grad_()
         output = quantizer(latent)
         loss = (output.quantized * normal(*z.shape, seed=2)).sum() + sum(output.losses.values())
