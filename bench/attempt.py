@@ -20,7 +20,7 @@ from bench.flops import train_step_flops
 from bench.metrics import CodebookReport
 from bench.pictures import save_comparison
 from bench.prepare import Job
-from bench.record import Record, next_attempt
+from bench.record import Record, next_attempt, read_record
 from bench.seeds import STREAMS, stream_seed
 from bench.train import DivergedError, Trainer
 from quantizers import NonFiniteLatentError
@@ -44,7 +44,7 @@ def attempt(job: Job) -> Record:
         write_text(job.directory / "error.txt", traceback.format_exc())
     return Record(
         run=job.run,
-        attempt=next_attempt(job.records, job.run),
+        attempt=_attempt_number(job),
         status=status,
         reason=reason.splitlines()[0] if reason else "",
         protocol=job.protocol,
@@ -63,6 +63,13 @@ def attempt(job: Job) -> Record:
         command=job.command,
         **facts,
     )
+
+
+def _attempt_number(job: Job) -> int:
+    """One more than any record of the run has, in the folder of records or in its own."""
+    own = job.directory / "record.json"
+    previous = read_record(own).attempt if own.exists() else 0
+    return max(next_attempt(job.records, job.run), previous + 1)
 
 
 def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
@@ -119,7 +126,6 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
         perceptual=job.perceptual,
         device=job.device,
     )
-    save_comparison(job.directory / "reconstructions.png", images, reconstruction)
     facts["timing"]["evaluate_seconds"] = time.perf_counter() - started
     facts["hashes"] |= {
         "batches": trainer.batches_sha256,
@@ -127,6 +133,7 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     }
     facts |= judged(evaluation)
     facts["rate"] |= _measured_rate(codebooks)
+    save_comparison(job.directory / "reconstructions.png", images, reconstruction)
     return _verdict(codebooks)
 
 

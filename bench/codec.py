@@ -1,6 +1,8 @@
 """Image codecs as controls: JPEG and WebP at the bits per pixel of a table.
 
-    python -m bench.codec [rate=8,10] [recipe=tiny] [any option of bench.run but quantizer and seed]
+    python -m bench.codec [rate=8,10] [recipe=tiny] [other options of bench.run]
+
+Of these, `quantizer`, `seed`, `plugins` and `study` have no meaning here and are refused.
 
 Takes the test images and the judge of the table that `bench.run` makes from the same options, and
 adds two rows to it. Every image is a file of its own, written by Pillow, and all of its bytes
@@ -11,6 +13,7 @@ with its true rate. Nothing is trained.
 
 import io
 import itertools
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -167,7 +170,7 @@ def _jobs(arguments: Sequence[str]) -> Iterator[Job]:
         for overrides in itertools.product(*choices):
             cfg = compose("config", overrides=["quantizer=none", *overrides])
             kept = [o for o in overrides if not o.startswith(("runs=", "leaderboards="))]
-            yield prepare(parse(cfg), " ".join(["python -m bench.codec", *kept]))
+            yield prepare(parse(cfg), shlex.join(["python", "-m", "bench.codec", *kept]))
 
 
 def main(arguments: Sequence[str]) -> int:

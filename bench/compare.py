@@ -1,4 +1,4 @@
-"""Compares two or more quantizers over the seeds and test images they share. Needs no torch.
+"""Compares quantizers, or the rows of one, over shared seeds and test images. Needs no torch.
 
     python -m bench.compare gsq fsq [rate=10] [budget=S] [recipe=tiny] [data=photos] [device=cpu]
                                     [ruleset=default] [leaderboards=DIR]
@@ -52,7 +52,7 @@ def compare(records: Sequence[Record], names: Sequence[str]) -> str:
         CompareError: this is a single row.
     """
     rows = build_rows(records, rank_by=rank_metric(records[0]))
-    chosen = [row for name in names for row in rows if row.name == name]
+    chosen = [row for name in dict.fromkeys(names) for row in rows if row.name == name]
     pairs = list(itertools.combinations(chosen, 2))
     if not pairs:
         raise CompareError(
@@ -60,7 +60,10 @@ def compare(records: Sequence[Record], names: Sequence[str]) -> str:
         )
     floor = floor_of(rows)
     lines = []
-    for metric in comparable_metrics(next(r for row in chosen for r in row.records if r.metrics)):
+    judged = next((r for row in chosen for r in row.records if r.metrics), None)
+    if judged is None:
+        return "nothing to compare: none of these runs was judged; the table says why"
+    for metric in comparable_metrics(judged):
         found = [difference(a.records, b.records, metric) for a, b in pairs]
         p_values = holm([one.p if one else math.nan for one in found])
         for pair, one, p in zip(pairs, found, p_values, strict=True):
@@ -106,7 +109,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], Path]:
     """Names, filters and the folder of a command line.
 
     Raises:
-        CompareError: an unknown option, or fewer than two names.
+        CompareError: an unknown option, or no name.
     """
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(a.split("=", 1) for a in arguments if "=" in a)

@@ -184,7 +184,8 @@ def _attempt(path: Path) -> int:
 
 def _to_json(record: Record) -> str:
     """One key a line, so that a change shows as a change; long lists stay on one line."""
-    content = json.loads(json.dumps({"schema": SCHEMA, **_finite(asdict(record))}))
+    exact = {"protocol": record.protocol}  # its hash is that of unrounded numbers
+    content = json.loads(json.dumps({"schema": SCHEMA, **_finite(asdict(record)), **exact}))
     content["sha256"] = canonical_sha256(content)
     lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in content.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

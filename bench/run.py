@@ -26,7 +26,7 @@ from bench.config import ConfigError, parse, register_schema
 from bench.explain import explain
 
 _SINGLE_SHOT = ("--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version")
-_MOVE_NO_NUMBER = ("runs=", "leaderboards=", "tensorboard=", "retry=")
+MOVE_NO_NUMBER = ("runs=", "leaderboards=", "tensorboard=", "retry=")
 _CONF = str(Path(__file__).parent / "conf")
 _INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 
@@ -54,7 +54,7 @@ def _outcome(cfg: DictConfig, command: str) -> dict[str, Any]:
     except NoOperatingPointError as error:
         print(f"skipped: {error}", file=sys.stderr)
         return asdict(Outcome(table="", status="skipped", message=str(error)))
-    except (ConfigError, DataError, FileNotFoundError, ValueError) as error:
+    except (ConfigError, DataError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return asdict(Outcome(table="", status="refused", message=str(error)))
 
@@ -127,7 +127,7 @@ def _hydra(arguments: list[str]) -> int:
 
 def _command(overrides: Sequence[str]) -> str:
     """What to type to run one job again."""
-    kept = [override for override in overrides if not override.startswith(_MOVE_NO_NUMBER)]
+    kept = [override for override in overrides if not override.startswith(MOVE_NO_NUMBER)]
     return shlex.join(["python", "-m", "bench.run", *kept])
 
 

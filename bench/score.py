@@ -1,6 +1,7 @@
 """The judge for anybody's reconstructions: two folders, or tensors, or a function.
 
     python -m bench.score reference=DIR reconstruction=DIR [indices=FILE.npy codebook_sizes=8,8]
+                                [extractor=auto] [perceptual=auto] [output=scores]
 
 Files pair by name. Prints a table and writes it to `output=scores` with a record as JSON: the
 numbers, the values of every image, what they were computed of, by which code and where. In Python:
@@ -106,6 +107,9 @@ def score_function(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0, or 2 with one message and nothing written for bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(__doc__)
+        return 0
     try:
         options = _parse(arguments)
         images, reconstruction, _ = read_pairs(
@@ -120,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             extractor=options.get("extractor", "auto"),
             perceptual=options.get("perceptual", "auto"),
         )
-    except (DataError, TypeError, ValueError, OSError) as error:
+    except (DataError, TypeError, ValueError, OSError, EOFError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     facts = _facts(images, reconstruction, options, shlex.join(arguments))

@@ -63,6 +63,11 @@ class Point:
             return False
         if self.downsampling is not None and protocol["downsampling"] != self.downsampling:
             return False
+        frame = protocol["recipe"].get("frame", {})
+        for override in self.overrides:  # recipe.frame.KEY=VALUE
+            key, _, value = override.partition("=")
+            if frame.get(key.rpartition(".")[2]) != yaml.safe_load(value):
+                return False
         expected = _operating_point(self.quantizer, self.rate) | self.hyperparameters
         used = quantizer["hyperparameters"]
         changed = re.findall(r"(\w+)=", quantizer["operating_point"])

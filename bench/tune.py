@@ -1,18 +1,20 @@
 """Chooses hyper-parameters of each quantizer in the same number of trials, then judges the choice.
 
-    python -m bench.tune quantizer=gsq,fsq trials=5 [seeds=2000,2001,2002] [any option of bench.run]
+    python -m bench.tune quantizer=gsq,fsq trials=5 [seeds=2000,2001,2002]
+                         [other options of bench.run, one value each]
 
 The space of a method stands in its YAML under `tune`. Its first trial is the published setting, the
-others are quasi-random: a scrambled Sobol sequence of Optuna. Trial t has seed 1000 + t for every
-method, trains without the held-out quarter of the training images and is judged on it. The best
-setting then trains on all training images, with seeds that no trial had, and is judged on the test
-images in a table of its own: `ruleset=tuned`. A method without a space keeps its published setting
-and still takes its trials, so that all have the same chance of a lucky seed.
+others are quasi-random: a scrambled Sobol sequence of Optuna. Trial t, counted from 0, has seed
+1000 + t for every method, trains without the held-out quarter of the training images and is judged
+on it. The best setting then trains on all training images, with seeds that no trial had, and is
+judged on the test images in a table of its own: `ruleset=tuned`. A method without a space keeps its
+published setting and still takes its trials: they show how much of a best of k is luck with seeds.
 
 Writes trials to `leaderboards/trials` and the summary to `leaderboards/tuning.md`.
 """
 
 import fnmatch
+import functools
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,11 +24,15 @@ from typing import Any
 
 import yaml
 
-from bench.explain import unknown
+from bench.evaluation_code import evaluation_code_sha256
 from bench.files import write_text
-from bench.report.tuning import page, read_trials
+from bench.protocol import VERSION
+from bench.record import Record
+from bench.report.tuning import Trials, page, read_trials, typed_beside
+from bench.run import MOVE_NO_NUMBER
 from bench.run import main as run
 from bench.study import QUANTIZERS
+from bench.unknown import unknown
 
 FIRST_TRIAL_SEED = 1000
 SEEDS = "2000,2001,2002"
@@ -64,24 +70,40 @@ def parse(arguments: Sequence[str]) -> Request:
     for argument in others:
         if "," in argument and "[" not in argument:
             raise TuneError(f"bench.tune takes one value at a time, got {argument}")
+        if argument.startswith(("quantizer.", "plugins=")):
+            raise TuneError(f"bench.tune takes hyper-parameters from YAML alone, got {argument}")
     trials = given.get("trials", "5")
     if not trials.isdigit() or int(trials) < 1:
         raise TuneError(f"trials must be a whole number of at least 1, got {trials!r}")
-    known = sorted(path.stem for path in QUANTIZERS.glob("*.yaml"))
-    names: list[str] = []
-    for pattern in given.get("quantizer", "").removeprefix("glob(").removesuffix(")").split(","):
-        matching = fnmatch.filter(known, pattern)
-        if not matching:
-            raise TuneError(unknown("quantizer", pattern, known))
-        names += matching
     return Request(
-        quantizers=tuple(dict.fromkeys(names)),
+        quantizers=_matching(given.get("quantizer", "")),
         trials=int(trials),
-        seeds=given.get("seeds", SEEDS),
+        seeds=_fresh_seeds(given.get("seeds", SEEDS), int(trials)),
         leaderboards=Path(given.get("leaderboards", "leaderboards")),
         runs=Path(given.get("runs", "runs")),
         others=others,
     )
+
+
+def _matching(patterns: str) -> tuple[str, ...]:
+    """The quantizers of a list of names and patterns, also as Hydra's `glob(...)`."""
+    known = sorted(path.stem for path in QUANTIZERS.glob("*.yaml"))
+    names: list[str] = []
+    for pattern in patterns.removeprefix("glob(").removesuffix(")").split(","):
+        matching = fnmatch.filter(known, pattern)
+        if not matching:
+            raise TuneError(unknown("quantizer", pattern, known))
+        names += matching
+    return tuple(dict.fromkeys(names))
+
+
+def _fresh_seeds(seeds: str, trials: int) -> str:
+    """The seeds of the final runs, none of which a trial has."""
+    if not all(part.isdigit() for part in seeds.split(",")):
+        raise TuneError(f"seeds must be whole numbers like {SEEDS}, got {seeds!r}")
+    if any(0 <= int(part) - FIRST_TRIAL_SEED < trials for part in seeds.split(",")):
+        raise TuneError(f"seeds {FIRST_TRIAL_SEED} and following are those of trials, got {seeds}")
+    return seeds
 
 
 def settings(quantizer: str, trials: int) -> list[dict[str, Any]]:
@@ -97,41 +119,73 @@ def settings(quantizer: str, trials: int) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=0)
         study = optuna.create_study(sampler=sampler)
-        drawn = [dict(study.ask(space).params) for _ in range(trials - 1)]
+        # Optuna draws the first of a study at random; the published setting takes its place.
+        drawn = [dict(study.ask(space).params) for _ in range(trials)][1:]
     return [{}, *drawn]
 
 
 def tune(request: Request) -> int:
     """Runs all trials, then the chosen settings; returns the exit code of the final runs."""
     boards = request.leaderboards / "trials"
-    common = [*request.others, f"runs={request.runs}"]
     for quantizer in request.quantizers:
         for number, setting in enumerate(settings(quantizer, request.trials)):
-            run(
+            code = run(
                 [
                     *_typed(quantizer, setting),
-                    *common,
+                    *request.others,
+                    f"runs={request.runs}",
                     f"seed={FIRST_TRIAL_SEED + number}",
                     "split=tune",
                     f"leaderboards={boards}",
                 ]
             )
+            if code > 1:  # a typo or Ctrl-C: no other trial would fare better
+                return code
     write_text(request.leaderboards / "tuning.md", page(read_trials(boards)))
-    codes = [
-        run(
-            [
-                *_typed(trials.quantizer, trials.setting(trials.chosen)),
-                *common,
-                f"seed={request.seeds}",
-                "ruleset=tuned",
-                f"trials={request.trials}",
-                f"leaderboards={request.leaderboards}",
-            ]
+    return max(_judge_chosen(request, trials) for trials in _complete_trials(request, boards))
+
+
+def _complete_trials(request: Request, boards: Path) -> list[Trials]:
+    """The trials of this command, as many for each quantizer.
+
+    Raises:
+        TuneError: there are fewer, or those of two protocols.
+    """
+    found = read_trials(boards, functools.partial(_belongs, request))
+    chosen = [trials for trials in found if trials.quantizer in request.quantizers]
+    counts = {trials.quantizer: len(trials.records) for trials in chosen}
+    if len(counts) < len(chosen) or counts != dict.fromkeys(request.quantizers, request.trials):
+        raise TuneError(
+            f"expected {request.trials} trials of each of {', '.join(request.quantizers)} under "
+            f"one protocol in {boards}, found {counts}; move older ones away"
         )
-        for trials in read_trials(boards, request.others)
-        if trials.quantizer in request.quantizers
-    ]
-    return max(codes, default=1)
+    return chosen
+
+
+def _judge_chosen(request: Request, trials: Trials) -> int:
+    """Trains the chosen setting on all training images, with fresh seeds."""
+    return run(
+        [
+            *_typed(trials.quantizer, trials.setting(trials.chosen)),
+            *request.others,
+            f"runs={request.runs}",
+            f"seed={request.seeds}",
+            "ruleset=tuned",
+            f"trials={request.trials}",
+            f"leaderboards={request.leaderboards}",
+        ]
+    )
+
+
+def _belongs(request: Request, record: Record) -> bool:
+    """Whether a record is a trial of this command: its number, what was typed, today's judge."""
+    typed = [argument for argument in request.others if not argument.startswith(MOVE_NO_NUMBER)]
+    return (
+        0 <= record.seed - FIRST_TRIAL_SEED < request.trials
+        and typed_beside(record) == sorted(typed)
+        and record.protocol["version"] == VERSION
+        and record.protocol["evaluation_code"] == evaluation_code_sha256()
+    )
 
 
 def _typed(quantizer: str, setting: dict[str, Any]) -> list[str]:

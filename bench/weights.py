@@ -17,6 +17,9 @@ from models.weights import WEIGHT_FILES, WeightFile
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0, 1 for a file with a wrong hash or a failed download, 2 for a typo."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(__doc__)
+        return 0
     unknown = [a for a in arguments if a not in ("check", "download=true", "download=false")]
     download = "download=true" in arguments
     if unknown or (download and "check" not in arguments):

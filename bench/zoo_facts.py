@@ -95,7 +95,7 @@ def summary(methods: Sequence[Facts]) -> str:
             "paper": one.paper,
             "rates": _rates(one),
             "parameters": _range(one.parameters),
-            "learned": ", ".join(f"`{name}`" for name in one.trained) or "nothing",
+            "learned": ", ".join(f"`{name}`" for name in _short(one.trained)) or "nothing",
             "estimator": one.estimator,
         }
         for one in methods
@@ -190,6 +190,11 @@ def _bits(bits: float) -> str:
 def _plain(key: str) -> str:
     """`subquantizers.0.codebook` and its siblings share one name."""
     return re.sub(r"\.\d+(?=\.)", "", key)
+
+
+def _short(names: Sequence[str]) -> Sequence[str]:
+    """A few names as they are, many by the module they lie in."""
+    return names if len(names) <= 4 else list(dict.fromkeys(name.split(".")[0] for name in names))
 
 
 def _one_line(text: str) -> str:

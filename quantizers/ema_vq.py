@@ -117,7 +117,8 @@ class EMAVQ(Quantizer):
     def update(self) -> None:
         """Moves averages and codes, then revives; without a training forward before, nothing.
 
-        In a distributed run every process calls it; all count together and end with one codebook.
+        In a distributed run every process calls it, with at least one latent in its last
+        forward; all count together and end with one codebook.
         """
         if len(self.last_latents) == 0:
             return

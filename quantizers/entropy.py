@@ -4,9 +4,10 @@ A soft assignment over a grid (the vertices of a cube, the levels of FSQ) factor
 independent channels. So the entropy of one token's assignment is the sum of its channels'
 entropies, and the distribution of a whole batch over all V codes is one matrix product of two
 half-codebooks: `A^T B / n`, where a row of `A` holds a token's probabilities over all combinations
-of the first channels and a row of `B` over those of the rest. Memory is O(n sqrt(V) + V) instead of
-O(n V), and the time is that of one matrix product. No probability is clamped. Codes of an explicit
-codebook have no such structure; theirs take one logit a code.
+of the first channels and a row of `B` over those of the rest. Where no channel has more than
+sqrt(V) levels, memory is O(n sqrt(V) + V) instead of O(n V), and the time is that of one matrix
+product. No probability is clamped. Codes of an explicit codebook have no such structure; theirs
+take one logit a code.
 
 With `all_processes=True` in a distributed run, tokens are those of all processes, however many each
 has, and the gradients are those that `sum_over_processes` explains.

@@ -4,7 +4,8 @@ Chang et al., "Scalable Training for Vector-Quantized Networks with 100% Codeboo
 2025, https://arxiv.org/abs/2509.10140: the codebook C of VQ becomes Bridge(C), where the bridge
 compresses C to a few tokens, processes them in ViT blocks and recovers codes of the old shape. Of
 the paper only the abstract and notes on the method could be read, and the released code not at all.
-Number, heads and perceptrons of the blocks are those of an independent implementation.
+Number, heads and MLPs of the blocks are those of an independent implementation. Unlike it, there is
+no norm behind the last block, and norms have weights.
 
 Deviations: the paper adds learning annealing, a schedule of the learning rate, which belongs to the
 trainer. Its sizes of the bridge at each codebook size could not be read, so none is a default. C
@@ -17,9 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import straight_through
-from quantizers.losses import check_weight, codebook_losses
-from quantizers.nearest import nearest
+from quantizers.codebook import nearest_code
+from quantizers.losses import check_weight
 from quantizers.registry import register
 
 
@@ -86,13 +86,11 @@ class FVQ(Quantizer):
         self.recover = nn.Linear(bridge_channels, row)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        u, codebook = z.movedim(1, -1), self.codebook
-        indices = nearest(u.flatten(0, -2), codebook).view(u.shape[:-1])
-        code = F.embedding(indices, codebook)
-        return QuantizerOutput(
-            quantized=straight_through(u, code).movedim(-1, 1),
-            indices=indices.unsqueeze(1),
-            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+        return nearest_code(
+            z,
+            self.codebook,
+            commitment_weight=self.commitment_weight,
+            estimator="straight_through",
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
@@ -111,7 +109,7 @@ class FVQ(Quantizer):
 
 
 class _Block(nn.Module):
-    """A ViT block: attention and a perceptron of twice the width, each behind a norm."""
+    """A ViT block: attention and an MLP of twice the width, each behind a norm."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ latent is the mean, and a linear map of it, owned by the quantizer, gives the lo
 bottleneck is as wide as every other, and the map counts among the quantizer's parameters. The
 divergence is the mean over all elements. Latent Diffusion sums it over an image and stands it
 beside a reconstruction loss summed over the pixels; beside a mean over pixels, its weight on the
-mean is smaller by the number of latent elements per image element.
+mean would be `kl_weight` times the number of latent elements per image element (1/6 at 32 px with
+8 x 8 x 8 latents). The quantizer does not know the image, so the default is their number as it is.
 """
 
 from collections.abc import Mapping

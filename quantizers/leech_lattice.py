@@ -12,6 +12,9 @@ or the best place that it allows. What it adds up, it adds in a fixed order with
 product, so a score does not depend on the other vectors of a batch.
 """
 
+from functools import reduce
+from operator import add
+
 import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
@@ -103,7 +106,8 @@ def _best_octad(
     columns = x.T.contiguous()
     sizes = _rows(columns.abs(), places)  # (759, 8, n)
     odd = _rows((columns < 0).to(x.dtype), places).sum(dim=1) % 2
-    score, octad = _first_maximum(sizes.sum(dim=1) - 2 * odd * sizes.amin(dim=1), block=33)
+    total = reduce(add, sizes.unbind(dim=1))  # `sum` would choose its order by the shape
+    score, octad = _first_maximum(total - 2 * odd * sizes.amin(dim=1), block=33)
 
     elements = x.gather(1, places[octad])
     negative = elements < 0

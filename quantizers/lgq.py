@@ -107,7 +107,7 @@ class LGQ(Quantizer):
 
         Latents are drawn from torch's global generator without replacement; where codes outnumber
         them, each is taken again and all codes get a little noise. In a distributed run every
-        process calls it, and all take the codes of the first.
+        process calls it, with at least one latent, and all take the codes of the first.
         """
         latents, size = self.last_latents, len(self.codebook)
         self.last_latents = latents.new_empty(0, self.latent_channels)

@@ -28,7 +28,7 @@ from quantizers.normalize import normalize
 from quantizers.processes import is_distributed
 from quantizers.registry import build, register
 
-_SHARPNESS, _RESIDUE = 10.0, 1e-3  # constants of CVQ-VAE: a used code moves little, none stands
+_SHARPNESS, _RESIDUE = 10.0, 1e-3  # of CVQ-VAE: used codes stay, unused ones keep 0.1 %
 
 
 @register("mgvq")
@@ -41,7 +41,7 @@ class MGVQ(Quantizer):
     moves it to w c + (1 - w) z with w = 1 - exp(-10 V p / (1 - decay) - 0.001), where z is a unit
     latent of its group, drawn with probability softmax(-|z - c|^2) over the last training batch. So
     a code that no latent chooses is replaced, and one of mean use stays. The numbers come from
-    torch's global generator.
+    torch's global generator. `update` holds all V x n probabilities of one group in memory.
 
     Args:
         groups: number of sub-tokens, G in the paper.
@@ -51,7 +51,8 @@ class MGVQ(Quantizer):
         commitment_weight: beta of VQ.
 
     Attributes:
-        usage: p of each group, which starts at 0, so that the first update replaces nearly all.
+        usage: p of each group, which starts at 0, so that the first update already replaces the
+            codes that the first batch did not choose.
     """
 
     subquantizers: Iterable[Quantizer]
@@ -123,7 +124,8 @@ class MGVQ(Quantizer):
     def update(self) -> None:
         """Moves usage and codes; without a training forward before, nothing.
 
-        In a distributed run every process calls it; all count together and end with one codebook.
+        In a distributed run every process calls it, with at least one latent in its last
+        forward; all count together and end with one codebook.
         """
         if len(self.last_latents) == 0:
             return
@@ -148,7 +150,7 @@ class MGVQ(Quantizer):
         self.pending_counts.scatter_add_(1, choices, ones)
 
     def _share_that_stays(self, usage: Float[Tensor, " v"]) -> Float[Tensor, " v"]:
-        """w of the class; 1 - w is exact where it is small."""
+        """w of the class, to full precision where it is small."""
         exponent = _SHARPNESS * len(usage) * usage / (1 - self.decay) + _RESIDUE
         return -torch.expm1(-exponent)
 

@@ -1,9 +1,9 @@
 """Residual GSQ: the first stage looks up directions, later stages what is left of them.
 
-No paper has it. It is the composition of residual quantization (Lee et al., "Autoregressive Image
-Generation using Residual Quantization" (RQ-VAE), CVPR 2022, https://arxiv.org/abs/2203.01941,
-section 3.1) and GSQ (Wang, Zhang, et al., "Scaling Image Tokenizers with Grouped Spherical
-Quantization", 2024, https://arxiv.org/abs/2412.02632).
+No paper that we know has it. It is the composition of residual quantization (Lee et al.,
+"Autoregressive Image Generation using Residual Quantization" (RQ-VAE), CVPR 2022,
+https://arxiv.org/abs/2203.01941, section 3.1) and GSQ (Wang, Zhang, et al., "Scaling Image
+Tokenizers with Grouped Spherical Quantization", 2024, https://arxiv.org/abs/2412.02632).
 
 Deviations: only the first stage is spherical. A residual has a length of its own, which later
 stages must see, so they neither normalise it nor their codes; their codes start uniform in

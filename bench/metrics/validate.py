@@ -1,6 +1,6 @@
 """Whether the embedded extractor earns its place: its distance against hand-made damage.
 
-    python -m bench.metrics.validate
+    python -m bench.metrics.validate [leaderboards=DIR]
 
 Ten distortions of held-out photographs (the test crops of the data set `photos`, of which the
 weights of the extractor know no pixel), each in five severities. Pooling them needs severities that
@@ -10,7 +10,7 @@ by construction, and SSIM barely sees a shift of colour. No judged extractor has
 
 The score is Spearman's rank correlation between the distance and the severity over all distortions
 together. Its maximum is below 1, since equal severities are ties. Raw pixels and an untrained
-network with as many features are judged in the same way. Writes leaderboards/metrics.md.
+network with as many features are judged in the same way. Writes metrics.md and metrics.svg.
 """
 
 import itertools
@@ -68,6 +68,9 @@ class Verdict:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0 if the embedded extractor is accepted, 1 if not, 2 for a typo."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(__doc__)
+        return 0
     given = [argument.partition("=") for argument in arguments]
     if any(key != "leaderboards" for key, _, _ in given):
         print(f"error: got {' '.join(arguments)}; known: leaderboards=FOLDER", file=sys.stderr)
@@ -147,7 +150,7 @@ def page(verdicts: dict[str, Verdict], images: int) -> str:
             "",
             f"{'Accepted' if accepted(verdicts) else 'Not accepted'}: monotone in every "
             f"distortion, rank correlation of at least {ACCEPTED} and above both others are asked "
-            f"for. {images} held-out photographs of {_IMAGE_SIZE} px.",
+            f"for. {images} crops of {_IMAGE_SIZE} px, held-out strips of eight photographs.",
             "",
             "| extractor | monotone | rank correlation | without the last two distortions |",
             "|:--|--:|--:|--:|",

@@ -115,7 +115,7 @@ def _section(records: Sequence[Record]) -> str | None:
     budgets = sorted({row.records[0].protocol["steps"] for curve in found for row in curve.rows})
     lines = [
         f"## {protocol['recipe']['name']} on {protocol['data']['name']}, {protocol['rate']:g} bits "
-        f"per position, {protocol['device']}",
+        f"per position, {protocol['device']}, {protocol['ruleset']} hyper-parameters",
         "",
         f"{found[0].metric} under each budget, mean and standard deviation over seeds:",
         "",

@@ -27,7 +27,7 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
         "a rank where the difference to the best of them is a tie: Holm's correction leaves p at "
         "0.05 or more, or it lies within the noise floor.",
         *_seed_lines(rows),
-        _floor_line(floor_of(rows), record),
+        _floor_line(floor_of(rows), _judged(rows, record)),
     ]
     if protocol["extractor"]["metric"] != "rfid":
         lines.append(
@@ -131,7 +131,8 @@ def _seed_lines(rows: Sequence[Row]) -> list[str]:
     lines = []
     if too_few:
         lines.append(
-            f"A rank needs {SEEDS_TO_RANK} seeds; fewer have: {', '.join(map(_counted, too_few))}."
+            f"A rank needs {SEEDS_TO_RANK} seeds that most rows have; fewer have: "
+            f"{', '.join(map(_counted, too_few))}."
         )
     if no_claim:
         lines.append(
@@ -141,13 +142,20 @@ def _seed_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _judged(rows: Sequence[Row], otherwise: Record) -> Record:
+    """A record that has values of images."""
+    return next((r for row in rows for r in row.records if r.per_image), otherwise)
+
+
 def _counted(row: Row) -> str:
     return f"{row.title}: {len(row.records)}"
 
 
 def _floor_line(floor: Floor | None, record: Record) -> str:
     if floor is None:
-        return f"Noise floor: unknown, since no row has {SEEDS_TO_CLAIM} seeds."
+        return (
+            f"Noise floor: unknown, since no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
+        )
     metrics = [metric for metric in comparable_metrics(record) if floor.of(metric)]
     single = ", ".join(f"{floor.of(m):.2g} {metric_name(m)}" for m in metrics)
     means = ", ".join(

@@ -110,10 +110,11 @@ def build_rows(records: Iterable[Record], *, rank_by: str) -> list[Row]:
     rows = [_row(group) for group in groups.values()]
     rows = [replace(row, unfair=failed_checks(checks, row.records)) for row in rows]
     rows.sort(key=lambda row: _order(row, rank_by))
-    ranked = [row for row in rows if _is_ranked(row, rank_by)]
+    common = _common_seeds(rows)
+    ranked = [row for row in rows if _is_ranked(row, rank_by, common)]
     standings = rank([row.records for row in ranked], rank_by, floor_of(rows))
     placed = [replace(ranked[s.index], rank=s.rank, gap=s.gap) for s in standings]
-    return placed + [row for row in rows if not _is_ranked(row, rank_by)]
+    return placed + [row for row in rows if not _is_ranked(row, rank_by, common)]
 
 
 def floor_of(rows: Iterable[Row]) -> Floor | None:
@@ -138,8 +139,18 @@ def _mean(values: Sequence[float | None]) -> Mean:
     return Mean(math.fsum(numbers) / len(numbers), spread, len(numbers))
 
 
-def _is_ranked(row: Row, rank_by: str) -> bool:
-    return row.competes and rank_by in row.metrics and len(row.records) >= SEEDS_TO_RANK
+def _common_seeds(rows: Iterable[Row]) -> set[int]:
+    """Seeds of more than half of the rows with enough; a row of others cannot be compared."""
+    enough = [row for row in rows if row.competes and len(row.records) >= SEEDS_TO_RANK]
+    seeds = [{record.seed for record in row.records} for row in enough]
+    return {
+        seed for seed in set().union(*seeds) if 2 * sum(seed in own for own in seeds) > len(seeds)
+    }
+
+
+def _is_ranked(row: Row, rank_by: str, common: set[int]) -> bool:
+    shared = sum(record.seed in common for record in row.records)
+    return row.competes and rank_by in row.metrics and shared >= SEEDS_TO_RANK
 
 
 def _order(row: Row, rank_by: str) -> tuple[bool, bool, float, str, str]:

@@ -21,8 +21,7 @@ from bench.statistics.over_seeds import seed_difference
 from bench.study import Claim, Point, Study
 
 _MORE_IS_BETTER = HIGHER_IS_BETTER | {"usage", "perplexity"}
-_OF_A_POINT = ("rate", "downsampling", "sha256")  # of a protocol: what points may differ in
-_OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")
+_OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 
 Runs = dict[str, list[Record]]  # by the point's name, one record a seed
 
@@ -42,21 +41,25 @@ def page(study: Study, records: Sequence[Record]) -> str | None:
 
 def _sections(study: Study, records: Sequence[Record]) -> list[tuple[Record, Runs]]:
     """One record of each family of protocols, and the runs of each point in it."""
+    frames_differ = any(point.downsampling is not None for point in study.points)
     families: dict[str, tuple[Record, Runs]] = {}
     for record in sorted(records, key=lambda record: (record.run, record.attempt)):
         for point in study.points:
             if point.owns(record):
-                _, runs = families.setdefault(_family(record), (record, {}))
+                _, runs = families.setdefault(_family(record, frames_differ), (record, {}))
                 same = runs.setdefault(point.name, [])
                 same[:] = [other for other in same if other.seed != record.seed] + [record]
     return [families[key] for key in sorted(families)]
 
 
-def _family(record: Record) -> str:
-    """Identity of what all points of a section share."""
-    protocol = {k: v for k, v in record.protocol.items() if k not in _OF_A_POINT}
-    frame = {k: v for k, v in protocol["recipe"].get("frame", {}).items() if k not in _OF_A_FRAME}
-    protocol["recipe"] = protocol["recipe"] | {"frame": frame}
+def _family(record: Record, frames_differ: bool) -> str:
+    """Identity of what all points of a section share; their frame, unless the study varies it."""
+    free = {"rate", "sha256"} | ({"downsampling"} if frames_differ else set())
+    protocol = {key: value for key, value in record.protocol.items() if key not in free}
+    if frames_differ:
+        frame = protocol["recipe"].get("frame", {})
+        kept = {key: value for key, value in frame.items() if key not in _OF_A_FRAME}
+        protocol["recipe"] = protocol["recipe"] | {"frame": kept}
     return canonical_sha256(protocol)
 
 
@@ -64,7 +67,7 @@ def _section(study: Study, example: Record, runs: Runs) -> str:
     protocol = example.protocol
     lines = [
         f"## {protocol['recipe']['name']} on {protocol['data']['name']}, budget "
-        f"{protocol['budget']}, {protocol['device']}",
+        f"{protocol['budget']}, {protocol['device']}, {protocol['ruleset']} hyper-parameters",
         "",
         *_points_table([point for point in study.points if point.name in runs], runs, example),
         "",
@@ -89,7 +92,7 @@ def _points_table(points: Sequence[Point], runs: Runs, example: Record) -> list[
     ]
     for point in points:
         group = sorted(runs[point.name], key=lambda record: record.seed)
-        rate = group[0].rate
+        rate = next((record.rate for record in group if record.rate), {})
         cells = [
             point.name,
             f"{rate['bits_per_position']:.2f}" if rate.get("bits_per_position") else "-",
@@ -118,7 +121,9 @@ def _claims_table(claims: Sequence[Claim], runs: Runs) -> list[str]:
 def verdict(found: Sequence[Difference | None], metric: str) -> str:
     """Whether every difference of an order of points goes the claimed way."""
     known = [difference for difference in found if difference]
-    if len(known) < len(found) or min(d.seeds for d in known) < SEEDS_TO_RANK:
+    if len(known) < len(found):
+        return "not resolved: runs are missing or failed"
+    if min((d.seeds for d in known), default=0) < SEEDS_TO_RANK:
         return f"not resolved: fewer than {SEEDS_TO_RANK} shared seeds"
     corrected = holm([difference.p for difference in known])
     sign = 1 if metric in _MORE_IS_BETTER else -1
@@ -146,7 +151,7 @@ def _compare(better: list[Record], worse: list[Record], metric: str) -> Differen
 
 def _interval(difference: Difference | None) -> str:
     if difference is None:
-        return "no runs"
+        return "no shared values"
     if difference.seeds < 2:
         return f"{difference.value:+.3g} (one seed)"
     return f"{difference.value:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}]"

@@ -88,7 +88,7 @@ def _cells(row: Row, *, compact: bool) -> dict[str, str]:
     return {
         "rank": str(row.rank) if row.rank else "-",
         "quantizer": row.name,
-        "operating point": row.operating_point,
+        "operating point": row.operating_point.replace("|", "\\|"),
         "bits/position": _number(row.first("rate", "bits_per_position"), 2),
         "measured bits": _mean(row.mean("rate", "measured_bits_per_position"), 2),
         "bits/pixel": _number(row.first("rate", "bits_per_pixel"), 4),

@@ -7,7 +7,7 @@ Your Work", EMNLP 2019, https://arxiv.org/abs/1909.03004, whose draws are with r
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,16 +74,18 @@ class Trials:
         return math.fsum(terms)
 
 
-def read_trials(folder: Path, others: Sequence[str] | None = None) -> list[Trials]:
+def read_trials(
+    folder: Path, belongs: Callable[[Record], bool] = lambda record: True
+) -> list[Trials]:
     """The trials below a folder, by protocol and quantizer.
 
     Args:
         folder: holds `records`.
-        others: only trials that were typed with these arguments beside those of the trial.
+        belongs: which records to take.
     """
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in read_records(folder / "records")[0]:
-        if others is None or _common(record) == sorted(others):
+        if belongs(record):
             key = (record.quantizer["name"], record.protocol["sha256"])
             groups.setdefault(key, []).append(record)
     return [
@@ -128,7 +130,7 @@ def _section(groups: Sequence[Trials]) -> str:
     return "\n".join(lines)
 
 
-def _common(record: Record) -> list[str]:
+def typed_beside(record: Record) -> list[str]:
     """What was typed for a trial beside its quantizer's settings, its seed and its split."""
     own = ("quantizer=", "quantizer.", "seed=", "split=")
     return sorted(a for a in shlex.split(record.command)[3:] if not a.startswith(own))

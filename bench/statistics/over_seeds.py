@@ -29,8 +29,8 @@ def seed_difference(first: Sequence[float], second: Sequence[float]) -> Differen
         return Difference(value=value, low=math.nan, high=math.nan, p=math.nan, seeds=1, images=0)
     error = float(differences.std(ddof=1)) / math.sqrt(count)
     half = error * float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
-    if error == 0:
-        p = 1.0 if value == 0 else 0.0
+    if error == 0:  # equal differences show that a number is coarse, not that it is certain
+        p = 1.0 if value == 0 else math.nan
     else:
         p = 2 * float(stdtr(count - 1, -abs(value) / error))
     return Difference(value=value, low=value - half, high=value + half, p=p, seeds=count, images=0)

@@ -61,6 +61,12 @@ def test_a_row_with_a_bad_seed_has_no_rank():
     ]
 
 
+def test_seeds_that_no_other_row_has_earn_no_rank():
+    foreign = [record("c", 100 + seed, 99.0) for seed in range(3)]
+    rows = build_rows(seeds("a", *THREE) + seeds("b", *better(by=1.0)) + foreign, rank_by="psnr_db")
+    assert {row.name: row.rank for row in rows} == {"b": 1, "a": 2, "c": None}
+
+
 def test_the_last_attempt_of_a_seed_counts():
     first = record(status="error", metrics={}, reason="disk full")
     (row,) = build_rows([record(attempt=2), first], rank_by="psnr_db")

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from records import protocol, record
 
@@ -11,6 +12,13 @@ from bench import study
 from bench.operating_point import resolve
 from bench.report.study_page import page, verdict
 from bench.statistics import Difference
+
+
+def recipe(point):
+    """The recipe of a record, with the frame that a point asks for."""
+    typed = [override.split("=") for override in point.overrides]
+    frame = {key.rpartition(".")[2]: yaml.safe_load(value) for key, value in typed}
+    return {"name": "tiny", "image_size": 32, "batch_size": 32, "frame": frame}
 
 
 def run_of(point, seed, psnr, **metrics):
@@ -25,7 +33,12 @@ def run_of(point, seed, psnr, **metrics):
         name=point.quantizer,
         seed=seed,
         run=f"{point.name}-seed{seed}",
-        protocol=protocol(rate=point.rate, data=data, downsampling=point.downsampling or 4),
+        protocol=protocol(
+            rate=point.rate,
+            data=data,
+            downsampling=point.downsampling or 4,
+            recipe=recipe(point),
+        ),
         quantizer={
             "name": point.quantizer,
             "hyperparameters": settings,
@@ -118,7 +131,8 @@ def test_the_page_judges_claims_by_their_intervals():
 def test_too_few_seeds_resolve_nothing():
     chosen = study.load("gsq_groups")
     text = page(chosen, runs_of(chosen, {"1x16": 20, "8x2": 26, "16x1": 25}, seeds=(0, 1)))
-    assert text.count("not resolved: fewer than 3 shared seeds") == 2
+    assert text.count("not resolved: fewer than 3 shared seeds") == 1
+    assert text.count("not resolved: runs are missing or failed") == 1
 
 
 def test_usage_is_judged_over_seeds():
@@ -184,3 +198,13 @@ def test_orders_of_claims_name_each_point_once():
         for claim in study.load(name).claims:
             assert len(set(claim.order)) == len(claim.order) > 1
             assert all(a != b for a, b in pairwise(claim.order))
+
+
+def test_a_frame_of_another_study_is_no_run_of_a_point():
+    vocab, spatial = study.load("vocab_dim"), study.load("spatial")
+    point = next(p for p in vocab.points if p.name == "V=256, D=8")
+    shared = [run_of(point, seed, 20.0) for seed in range(3)]
+    others = [run_of(p, 0, 20.0) for p in vocab.points[:6]]
+    factors = [run_of(spatial.points[0], seed, 29.0) for seed in range(3)]
+    assert spatial.points[0].downsampling == 2
+    assert page(vocab, shared + others + factors) == page(vocab, shared + others)

@@ -131,9 +131,9 @@ def test_a_symmetric_grid_is_odd_whether_even_or_not(levels):
     assert torch.equal(fsq(-z).quantized, -fsq(z).quantized)
 
 
-def test_an_even_symmetric_grid_has_no_zero_and_sends_zero_up():
+def test_an_even_symmetric_grid_has_no_zero_and_sends_zero_down():
     output = build("fsq", levels=(2, 3, 4), symmetric=True)(torch.zeros(1, 3))
-    torch.testing.assert_close(output.quantized, torch.tensor([[1.0, 0.0, 1 / 3]]))
+    torch.testing.assert_close(output.quantized, torch.tensor([[-1.0, 0.0, -1 / 3]]))
 
 
 def test_the_gradient_of_a_symmetric_grid_is_that_of_tanh():

@@ -77,7 +77,7 @@ def test_one_group_is_cosine_vq(z):
     assert dict(output.losses) == dict(expected.losses)
 
 
-def test_the_first_update_replaces_nearly_every_code_by_a_latent_of_its_group(z):
+def test_the_first_update_replaces_codes_that_no_latent_chose_by_latents_of_their_group(z):
     quantizer = make(codebook_size=100)  # more codes than latents: most are never chosen
     quantizer(z)
     update(quantizer)

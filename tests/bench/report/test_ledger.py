@@ -61,6 +61,13 @@ def test_a_fact_that_was_not_recorded_fails():
     assert failing(records) == {"extractor": {("a", 0)}}
 
 
+def test_a_repeated_run_is_no_retry_unless_it_had_failed():
+    second = record("a", 0, attempt=2)
+    assert failing([record("a", 0), second, record("b", 0)]) == {}
+    failed = record("a", 0, status="diverged", reason="x")
+    assert failing([failed, second, record("b", 0)])["no retry"] == {("a", 0)}
+
+
 def test_a_retry_is_caught_also_where_every_row_was_retried():
     records = [record(name, 0, attempt=2) for name in "ab"]
     assert failing(records) == {"no retry": {("a", 0), ("b", 0)}}

@@ -8,8 +8,8 @@ import pytest
 from records import protocol, record
 
 from bench.record import table_name, write_record
-from bench.report.tuning import Trials, page, read_trials
-from bench.tune import TuneError, parse, settings
+from bench.report.tuning import Trials, page, read_trials, typed_beside
+from bench.tune import TuneError, _belongs, _complete_trials, parse, settings
 
 
 def trial(number, psnr, weight, **changes):
@@ -65,10 +65,21 @@ def test_the_expected_best_survives_a_failed_trial():
 def test_trials_are_found_by_what_was_typed_beside_them(tmp_path, trials):
     for one in trials.records:
         write_record(tmp_path / "records", one)
-    (found,) = read_trials(tmp_path, ["rate=10"])
+    (found,) = read_trials(tmp_path, lambda one: typed_beside(one) == ["rate=10"])
     assert [one.seed for one in found.records] == [1000, 1001, 1002]
-    assert read_trials(tmp_path, ["rate=12"]) == []
+    assert read_trials(tmp_path, lambda one: typed_beside(one) == ["rate=12"]) == []
     assert len(read_trials(tmp_path)) == 1
+
+
+def test_only_trials_of_the_command_decide(monkeypatch, trials):
+    monkeypatch.setattr("bench.tune.VERSION", trials.records[0].protocol["version"])
+    code = trials.records[0].protocol["evaluation_code"]
+    monkeypatch.setattr("bench.tune.evaluation_code_sha256", lambda: code)
+    two = parse(["quantizer=vq", "trials=2", "rate=10", "retry=true"])
+    assert [_belongs(two, one) for one in trials.records] == [True, True, False]
+    assert not _belongs(parse(["quantizer=vq", "trials=2", "rate=12"]), trials.records[0])
+    monkeypatch.setattr("bench.tune.VERSION", "0.1")
+    assert not _belongs(two, trials.records[0])
 
 
 def test_the_page_shows_the_curve_and_the_choice(trials):
@@ -114,8 +125,16 @@ def test_a_command_line_is_read():
         (["quantizer=gsq", "trials=two"], "at least 1, got 'two'"),
         (["quantizer=gsq", "seed=3"], "type seeds="),
         (["quantizer=gsq", "rate=8,10"], "one value at a time, got rate=8,10"),
+        (["quantizer=gsq", "quantizer.groups=1"], "from YAML alone"),
+        (["quantizer=gsq", "seeds=1004"], "those of trials"),
+        (["quantizer=gsq", "seeds=x"], "whole numbers"),
     ],
 )
 def test_wrong_command_lines_say_what_to_type(arguments, message):
     with pytest.raises(TuneError, match=message):
         parse(arguments)
+
+
+def test_missing_trials_are_an_error(tmp_path):
+    with pytest.raises(TuneError, match=r"expected 5 trials of each of gsq.*found \{\}"):
+        _complete_trials(parse(["quantizer=gsq"]), tmp_path)

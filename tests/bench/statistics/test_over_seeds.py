@@ -23,8 +23,8 @@ def test_one_seed_has_no_interval():
     assert math.isnan(found.low)
 
 
-def test_equal_differences_are_certain_and_equal_values_are_none():
-    assert seed_difference([1.0, 2.0], [0.0, 1.0]).p == 0
+def test_equal_differences_have_no_p_value_and_equal_values_none_below_one():
+    assert math.isnan(seed_difference([1.0, 2.0], [0.0, 1.0]).p)
     assert seed_difference([1.0, 2.0], [1.0, 2.0]).p == 1
 
 
