@@ -24,8 +24,8 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
     lines = [
         f"Ranked by {metric_name(ranked_by)}. ± is the standard deviation over seeds. Δ is the "
         "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
-        "a rank where the difference to the best of them is a tie: Holm's correction leaves p at "
-        "0.05 or more, or it lies within the noise floor.",
+        "a rank down to the first whose difference to the best of them is no tie: Holm's "
+        "correction leaves p below 0.05, and it lies outside the noise floor.",
         *_seed_lines(rows),
         _floor_line(floor_of(rows), _judged(rows, record)),
     ]

@@ -1,9 +1,10 @@
 """Ranks from intervals: rows that cannot be told apart share one. Needs no torch.
 
 The best row leads. Every other row is compared with it over the seeds and images they share, with
-Holm's correction over these pairs. Rows that are not worse share its rank; among the others the
-best leads next, and so on. A difference counts as a tie where its corrected p-value is 0.05 or
-more, where it lies within the noise floor, or where there is too little to tell.
+Holm's correction over these pairs. Rows share its rank down to the first that is clearly worse,
+which leads next, and so on: no row ranks above one with a better mean. A difference counts as a tie
+where its corrected p-value is 0.05 or more, where it lies within the noise floor, or where there is
+too little to tell.
 """
 
 import math
@@ -94,10 +95,11 @@ def rank(rows: Sequence[Sequence[Record]], metric: str, floor: Floor | None) -> 
         found = dict(zip(others, gaps, strict=True))
         if not standings:
             to_best = found
-        group = [leader, *(index for index in others if not _worse(found[index], metric))]
+        worse = [index for index in others if _worse(found[index], metric)]
+        group = left[: left.index(worse[0])] if worse else left
         place = len(standings) + 1
         standings += [Standing(index, place, to_best.get(index)) for index in group]
-        left = [index for index in left if index not in group]
+        left = left[len(group) :]
     return standings
 
 

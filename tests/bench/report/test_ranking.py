@@ -27,10 +27,10 @@ def test_rows_tied_with_the_best_share_its_rank_and_the_next_one_skips():
     assert ranks(row("a", 30), row("b", 29.99), row("c", 26)) == [(0, 1), (1, 1), (2, 3)]
 
 
-def test_a_noisy_row_ties_with_the_best_past_a_precise_one():
-    """The interval decides, not the neighbour in the list."""
+def test_no_row_ranks_above_one_with_a_better_mean():
+    """A noisy row cannot be told from the best, and still stands below a precise second."""
     noisy = row("c", 27.5, (-4.0, 1.0, 3.0))
-    assert ranks(row("a", 30), row("b", 28), noisy) == [(0, 1), (2, 1), (1, 3)]
+    assert ranks(row("a", 30), row("b", 28), noisy) == [(0, 1), (1, 2), (2, 2)]
 
 
 def test_a_lower_distance_is_better():
