@@ -41,7 +41,7 @@ def test_correlation_leaves_out_what_it_is_told_to():
 def test_the_page_has_every_score_and_every_distance():
     text = page(verdicts(verdict(GROWING), verdict(GROWING[::-1]), verdict(GROWING[::-1])), 7)
     assert "Accepted: monotone" in text
-    assert "7 held-out photographs" in text
+    assert "7 crops" in text
     assert "| raw pixels | 0 of 1 | -1.000 | -1.000 |" in text
     assert "| kind 0 | 1 | 2 | 3 | 4 | 5 |" in text
 
