@@ -23,6 +23,7 @@ from bench.prepare import Job
 from bench.record import Record, next_attempt, read_record
 from bench.seeds import STREAMS, stream_seed
 from bench.train import DivergedError, Trainer
+from models import AutoEncoder
 from quantizers import NonFiniteLatentError
 
 _COLLAPSE = 0.01  # of the codebook's size, by perplexity
@@ -115,9 +116,15 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     }
     if job.device.type == "cuda":
         facts["memory"] = {"peak_bytes": torch.cuda.max_memory_allocated(job.device)}
+    facts["hashes"]["batches"] = trainer.batches_sha256
+    return _judge(job, trainer.average.module, facts)
+
+
+def _judge(job: Job, autoencoder: AutoEncoder, facts: dict[str, Any]) -> tuple[str, str]:
+    """Scores the test images; fills `facts` on."""
     started = time.perf_counter()
     images = test_images(job.data.test)
-    reconstruction, codebooks = reconstruct(trainer.average.module, images, device=job.device)
+    reconstruction, codebooks = reconstruct(autoencoder, images, device=job.device)
     evaluation = evaluate(
         images,
         reconstruction,
@@ -127,10 +134,7 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
         device=job.device,
     )
     facts["timing"]["evaluate_seconds"] = time.perf_counter() - started
-    facts["hashes"] |= {
-        "batches": trainer.batches_sha256,
-        "test_images": images_sha256(images),
-    }
+    facts["hashes"]["test_images"] = images_sha256(images)
     facts |= judged(evaluation)
     facts["rate"] |= _measured_rate(codebooks)
     save_comparison(job.directory / "reconstructions.png", images, reconstruction)

@@ -21,10 +21,10 @@ import pandas as pd
 from bench.leaderboard import tables
 from bench.record import Record, read_records
 from bench.report.comparison import (
-    HIGHER_IS_BETTER,
     SEEDS_TO_CLAIM,
     SIGNIFICANCE,
     comparable_metrics,
+    cost,
     difference,
 )
 from bench.report.footnotes import metric_name
@@ -81,7 +81,7 @@ def verdict(metric: str, found: Difference | None, p: float, floor: float) -> st
         return f"tie: within the noise floor of {floor:.2g}"
     if p >= SIGNIFICANCE:
         return "tie"
-    better = (found.value > 0) == (metric in HIGHER_IS_BETTER)
+    better = cost(found.value, metric) < 0
     if found.seeds < SEEDS_TO_CLAIM:
         direction = "higher" if found.value > 0 else "lower"
         return f"{direction}; to be called better or worse needs {SEEDS_TO_CLAIM} seeds"

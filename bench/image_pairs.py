@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from bench.data.base import existing_folder
-from bench.data.files import list_images
+from bench.data.files import first_lines, list_images
 
-_LISTED_AT_MOST = 10  # problems that an error names
 _MODES = ("RGB", "L")
 
 
@@ -93,9 +92,6 @@ def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
 
 def _refuse(problems: list[str]) -> None:
     if problems:
-        more = len(problems) - _LISTED_AT_MOST
-        shown = problems[:_LISTED_AT_MOST] + ([f"and {more} more"] if more > 0 else [])
         raise PairError(
-            f"the two folders cannot be compared, {len(problems)} problems:\n  "
-            + "\n  ".join(shown)
+            f"the two folders cannot be compared, {len(problems)} problems:" + first_lines(problems)
         )

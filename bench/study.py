@@ -7,8 +7,6 @@ each an order of points. This module turns it into command lines and finds its r
 needs no torch.
 """
 
-import difflib
-import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -18,10 +16,11 @@ from typing import Any
 
 import yaml
 
+from bench.quantizer_yaml import quantizer_yaml
 from bench.record import Record
+from bench.unknown import unknown
 
 FOLDER = Path(__file__).parent / "conf" / "study"
-QUANTIZERS = Path(__file__).parent / "conf" / "quantizer"
 SEEDS = (0, 1, 2)
 
 
@@ -134,9 +133,7 @@ def load(name: str) -> Study:
         StudyError: it is unknown, or its YAML is wrong.
     """
     if name not in available():
-        nearest = difflib.get_close_matches(name, available(), n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise StudyError(f"unknown study {name!r}; known: {', '.join(available())}{hint}")
+        raise StudyError(unknown("study", name, available()))
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     points = tuple(point for entry in content["points"] for point in _points(entry))
     claims = tuple(
@@ -176,12 +173,9 @@ def _check_names(study: str, points: Sequence[Point], claims: Sequence[Claim]) -
         )
 
 
-@functools.cache
 def _operating_point(quantizer: str, rate: float) -> dict[str, Any]:
     """The hyper-parameters that a quantizer's YAML sets at a rate."""
-    path = QUANTIZERS / f"{quantizer}.yaml"
-    node = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rates = {float(key): point for key, point in node.get("rates", {}).items()}
+    rates = {float(key): point for key, point in quantizer_yaml(quantizer).get("rates", {}).items()}
     return rates.get(rate, {})
 
 

@@ -22,16 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.evaluation_code import evaluation_code_sha256
 from bench.files import write_text
 from bench.protocol import VERSION
+from bench.quantizer_yaml import FOLDER, quantizer_yaml
 from bench.record import Record
 from bench.report.tuning import Trials, page, read_trials, typed_beside
 from bench.run import MOVE_NO_NUMBER
 from bench.run import main as run
-from bench.study import QUANTIZERS
 from bench.unknown import unknown
 
 FIRST_TRIAL_SEED = 1000
@@ -87,10 +85,10 @@ def parse(arguments: Sequence[str]) -> Request:
 
 def _matching(patterns: str) -> tuple[str, ...]:
     """The quantizers of a list of names and patterns, also as Hydra's `glob(...)`."""
-    known = sorted(path.stem for path in QUANTIZERS.glob("*.yaml"))
+    known = [path.stem for path in FOLDER.glob("*.yaml")]
     names: list[str] = []
     for pattern in patterns.removeprefix("glob(").removesuffix(")").split(","):
-        matching = fnmatch.filter(known, pattern)
+        matching = sorted(fnmatch.filter(known, pattern))
         if not matching:
             raise TuneError(unknown("quantizer", pattern, known))
         names += matching
@@ -110,8 +108,8 @@ def settings(quantizer: str, trials: int) -> list[dict[str, Any]]:
     """The hyper-parameters of each trial; the first is empty: the published setting."""
     import optuna
 
-    node = yaml.safe_load((QUANTIZERS / f"{quantizer}.yaml").read_text(encoding="utf-8"))
-    space = {name: _distribution(range_) for name, range_ in node.get("tune", {}).items()}
+    ranges = quantizer_yaml(quantizer).get("tune", {})
+    space = {name: _distribution(range_) for name, range_ in ranges.items()}
     if not space:
         return [{}] * trials
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -97,13 +97,18 @@ def check_files(folder: Path, names: Sequence[str], *, smallest_side: int) -> st
     with ThreadPoolExecutor() as pool:
         refused = [reason for reason in pool.map(refusal, names) if reason is not None]
     if refused:
-        more = len(refused) - LISTED_AT_MOST
-        lines = refused[:LISTED_AT_MOST] + ([f"... and {more} more"] if more > 0 else [])
         raise DataError(
-            f"{len(refused)} of {len(names)} image files cannot be used; remove or repair them:\n  "
-            + "\n  ".join(lines)
+            f"{len(refused)} of {len(names)} image files cannot be used; remove or repair them:"
+            + first_lines(refused)
         )
     return "every file decoded" if decode else "headers checked"
+
+
+def first_lines(problems: Sequence[str]) -> str:
+    """The first problems, each on an indented line of its own, and how many more there are."""
+    more = len(problems) - LISTED_AT_MOST
+    lines = [*problems[:LISTED_AT_MOST], *([f"... and {more} more"] if more > 0 else [])]
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def files_digest(folder: Path, names: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from bench.record import Record, canonical_sha256
-from bench.report.comparison import SIGNIFICANCE, difference
-from bench.report.rows import HIGHER_IS_BETTER, Row, build_rows
+from bench.report.comparison import SIGNIFICANCE, cost, difference
+from bench.report.rows import Row, build_rows
 from bench.report.table import rank_metric
 
 _OF_A_BUDGET = ("budget", "budget_factor", "steps", "sha256")  # of a protocol
@@ -154,7 +154,7 @@ def _tracks(found: Sequence[Curve]) -> list[str]:
         f"| quantizer | {' | '.join(heads)} |",
         f"|:--|{'--:|' * len(heads)}",
     ]
-    for curve in sorted(found, key=lambda curve: _cost(curve.values[0], curve.metric)):
+    for curve in sorted(found, key=lambda curve: cost(curve.values[0], curve.metric)):
         values = [curve.at(track, spends[track]) for track in tracks]
         cells = ["-" if value is None else f"{value:.4g}" for value in values]
         lines.append(f"| {curve.title} | {' | '.join(cells)} |")
@@ -169,16 +169,12 @@ def _shared(one: Curve, other: Curve) -> list[tuple[Row, Row]]:
 
 def _advantage(one: Row, other: Row, metric: str) -> float:
     """How much better the first is; positive is better."""
-    return _cost(other.metrics[metric].value, metric) - _cost(one.metrics[metric].value, metric)
+    return cost(other.metrics[metric].value, metric) - cost(one.metrics[metric].value, metric)
 
 
 def _clear(one: Row, other: Row, metric: str) -> bool:
     found = difference(one.records, other.records, metric)
     return found is not None and found.p < SIGNIFICANCE  # False for the NaN of a single seed
-
-
-def _cost(value: float, metric: str) -> float:
-    return -value if metric in HIGHER_IS_BETTER else value
 
 
 def _spent(row: Row, track: str) -> float:

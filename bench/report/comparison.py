@@ -14,7 +14,12 @@ from bench.statistics import Difference, leave_group_out_mean, paired_difference
 SEEDS_TO_RANK = 3
 SEEDS_TO_CLAIM = 5
 SIGNIFICANCE = 0.05
-HIGHER_IS_BETTER = {"psnr_db", "ssim", "ms_ssim"}
+HIGHER_IS_BETTER = {"psnr_db", "ssim", "ms_ssim", "usage", "perplexity"}
+
+
+def cost(value: float, metric: str) -> float:
+    """A value with the sign that makes the lower of two the better one."""
+    return -value if metric in HIGHER_IS_BETTER else value
 
 
 def comparable_metrics(record: Record) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.record import Record
-from bench.report.comparison import HIGHER_IS_BETTER, SEEDS_TO_CLAIM, SIGNIFICANCE, difference
+from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE, cost, difference
 from bench.statistics import Difference, holm, noise_floor
 
 
@@ -122,4 +122,4 @@ def _gap(found: Difference | None, p: float, metric: str, floor: Floor | None) -
 def _worse(gap: Gap, metric: str) -> bool:
     if gap.tie or gap.difference is None:
         return False
-    return (gap.difference.value < 0) == (metric in HIGHER_IS_BETTER)
+    return cost(gap.difference.value, metric) > 0

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import Record
-from bench.report.comparison import HIGHER_IS_BETTER, SEEDS_TO_RANK
+from bench.report.comparison import SEEDS_TO_RANK, cost
 from bench.report.ledger import check_records, failed_checks
 from bench.report.ranking import Floor, Gap, find_floor, rank
-
-__all__ = ["HIGHER_IS_BETTER", "Mean", "Row", "build_rows", "floor_of"]
 
 
 @dataclass(frozen=True)
@@ -157,5 +155,4 @@ def _order(row: Row, rank_by: str) -> tuple[bool, bool, float, str, str]:
     """Contenders that ended well by their mean, then failures, then controls; ties by name."""
     well = row.status == "ok" and rank_by in row.metrics
     value = row.metrics[rank_by].value if well and row.control is None else 0.0
-    cost = -value if rank_by in HIGHER_IS_BETTER else value
-    return (row.control is not None, not well, cost, row.name, row.operating_point)
+    return (row.control is not None, not well, cost(value, rank_by), row.name, row.operating_point)

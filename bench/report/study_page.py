@@ -10,17 +10,16 @@ from typing import Any
 
 from bench.record import Record, canonical_sha256
 from bench.report.comparison import (
-    HIGHER_IS_BETTER,
     SEEDS_TO_RANK,
     SIGNIFICANCE,
     comparable_metrics,
+    cost,
     difference,
 )
 from bench.statistics import Difference, holm
 from bench.statistics.over_seeds import seed_difference
 from bench.study import Claim, Point, Study
 
-_MORE_IS_BETTER = HIGHER_IS_BETTER | {"usage", "perplexity"}
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 
 Runs = dict[str, list[Record]]  # by the point's name, one record a seed
@@ -126,9 +125,8 @@ def verdict(found: Sequence[Difference | None], metric: str) -> str:
     if min((d.seeds for d in known), default=0) < SEEDS_TO_RANK:
         return f"not resolved: fewer than {SEEDS_TO_RANK} shared seeds"
     corrected = holm([difference.p for difference in known])
-    sign = 1 if metric in _MORE_IS_BETTER else -1
     clear = [p < SIGNIFICANCE for p in corrected]
-    as_claimed = [sign * difference.value > 0 for difference in known]
+    as_claimed = [cost(difference.value, metric) < 0 for difference in known]
     if any(c and not a for c, a in zip(clear, as_claimed, strict=True)):
         return "does not hold"
     return "holds" if all(clear) else "not resolved at this budget"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.record import Record
+from bench.report.comparison import HIGHER_IS_BETTER
 from bench.report.footnotes import (
     commands,
     failure_lines,
@@ -20,7 +21,7 @@ from bench.report.footnotes import (
     reading_lines,
 )
 from bench.report.ranking import Gap
-from bench.report.rows import HIGHER_IS_BETTER, Mean, Row, build_rows
+from bench.report.rows import Mean, Row, build_rows
 
 _LEFT_OUT_OF_COMPACT = ("bits/pixel", "usage ceiling %", "quantizer parameters", "GFLOP/step")
 _DIGITS = {"psnr_db": 2}  # after the point; 4 for every other metric

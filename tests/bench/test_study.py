@@ -8,8 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 from records import protocol, record
 
-from bench import study
+from bench import quantizer_yaml, study
 from bench.operating_point import resolve
+from bench.report.ledger import RATE_TOLERANCE
 from bench.report.study_page import page, verdict
 from bench.statistics import Difference
 
@@ -62,9 +63,10 @@ def runs_of(chosen, values, seeds=(0, 1, 2), **metrics):
 @pytest.mark.parametrize("name", study.available())
 def test_every_point_of_every_study_is_a_run_within_two_percent_of_its_rate(name):
     for point in study.load(name).points:
-        node = OmegaConf.load(study.QUANTIZERS / f"{point.quantizer}.yaml")
+        node = OmegaConf.load(quantizer_yaml.FOLDER / f"{point.quantizer}.yaml")
         settings = OmegaConf.to_container(node) | point.hyperparameters
-        resolve(settings, point.rate)  # raises where it is none
+        bits = resolve(settings, point.rate).bits_per_position
+        assert bits == pytest.approx(point.rate, rel=RATE_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", study.available())
