@@ -15,19 +15,13 @@ times its value within the first steps and is multiplied by the temperature, whi
 constant. A zero is the bit 0.
 """
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import bit_entropies
+from quantizers.bits import bit_losses, bit_values, pack, unpack
 from quantizers.estimators import straight_through
-from quantizers.losses import (
-    check_entropy_losses,
-    check_weight,
-    commitment_loss,
-    entropy_losses,
-)
+from quantizers.losses import check_entropy_losses, check_weight
 from quantizers.normalize import normalize
 from quantizers.registry import register
 
@@ -50,7 +44,7 @@ class BSQ(Quantizer):
             authors' configurations; their code sums over channels, so its beta counts L times.
     """
 
-    strides: Int[Tensor, " c"]
+    bit_values: Int[Tensor, " c"]
 
     def __init__(
         self,
@@ -75,8 +69,7 @@ class BSQ(Quantizer):
         self.diversity_weight = diversity_weight
         self.temperature = temperature
         self.commitment_weight = commitment_weight
-        strides = [2**bit for bit in reversed(range(latent_channels))]
-        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        self.register_buffer("bit_values", bit_values(latent_channels), persistent=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         v = z.movedim(1, -1)
@@ -85,12 +78,21 @@ class BSQ(Quantizer):
         code = self._codes(bits)
         return QuantizerOutput(
             quantized=straight_through(u * self._coordinate, code).movedim(-1, 1),
-            indices=(bits * self.strides).sum(dim=-1).unsqueeze(1),
-            losses=self._losses(u, code),
+            indices=pack(bits, self.bit_values).unsqueeze(1),
+            losses=bit_losses(
+                u.unsqueeze(-2),
+                code.unsqueeze(-2),
+                # exp(2 u / (tau sqrt(L))) against its inverse: the logit is twice that exponent
+                logit_scale=4 * self._coordinate / self.temperature,
+                commitment_weight=self.commitment_weight,
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+                all_processes=self.training,
+            ),
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        bits = indices.movedim(1, -1) // self.strides % 2 == 1
+        bits = unpack(indices.squeeze(1), self.bit_values)
         return self._codes(bits).movedim(-1, 1)
 
     @property
@@ -100,20 +102,6 @@ class BSQ(Quantizer):
 
     def _codes(self, bits: Bool[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
         return (bits.float() * 2 - 1) * self._coordinate
-
-    def _losses(
-        self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
-    ) -> dict[str, Tensor]:
-        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
-        if self.entropy_weight:
-            # exp(2 u / (tau sqrt(L))) against its inverse: the logit of one bit is twice that
-            logits = u.flatten(0, -2) * (4 * self._coordinate / self.temperature)
-            losses |= entropy_losses(
-                bit_entropies(logits, all_processes=self.training),
-                entropy_weight=self.entropy_weight,
-                diversity_weight=self.diversity_weight,
-            )
-        return losses
 
     def extra_repr(self) -> str:
         return f"latent_channels={self.latent_channels}"

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from quantizers.processes import is_distributed, sum_over_processes
+from quantizers.processes import mean_over_tokens
 
 MAX_ENTROPY_BITS = 24  # 64 MB for one float32 distribution over 2^24 codes
 
@@ -85,12 +85,8 @@ def _entropies(
     all_processes: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Both entropies from sums over tokens: of their entropies, and of their code distributions."""
-    if all_processes and is_distributed():
-        own = torch.cat([sum_of_codes.flatten(), surprise[None], surprise.new_tensor([tokens])])
-        total = sum_over_processes(own)
-        sum_of_codes, surprise, count = total[:-2], total[-2], total[-1].detach().clamp_min(1)
-        return surprise / count, _entropy(sum_of_codes / count)
-    return surprise / max(tokens, 1), _entropy(sum_of_codes / max(tokens, 1))
+    mean_code = mean_over_tokens(sum_of_codes, tokens, all_processes=all_processes)
+    return mean_over_tokens(surprise, tokens, all_processes=all_processes), _entropy(mean_code)
 
 
 def _sum_of_product_codes(channels: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "v w"]:

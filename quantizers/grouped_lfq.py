@@ -12,19 +12,13 @@ paper. They are exact, by factorisation, without a constant inside the logarithm
 0. In an index the first channel of a group is the most significant bit, there the least.
 """
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import bit_entropies
+from quantizers.bits import bit_losses, bit_values, pack, unpack
 from quantizers.estimators import straight_through
-from quantizers.losses import (
-    check_entropy_losses,
-    check_weight,
-    commitment_loss,
-    entropy_losses,
-)
+from quantizers.losses import check_entropy_losses, check_weight
 from quantizers.registry import register
 
 
@@ -49,7 +43,7 @@ class GroupedLFQ(Quantizer):
         commitment_weight: beta, on the mean over all elements of (z - sg(code))^2.
     """
 
-    strides: Int[Tensor, " d"]
+    bit_values: Int[Tensor, " d"]
 
     def __init__(
         self,
@@ -82,8 +76,7 @@ class GroupedLFQ(Quantizer):
         self.diversity_weight = diversity_weight
         self.temperature = temperature
         self.commitment_weight = commitment_weight
-        strides = [2**bit for bit in reversed(range(group_channels))]
-        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        self.register_buffer("bit_values", bit_values(group_channels), persistent=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1).unflatten(-1, (self.groups, -1))  # groups are contiguous channels
@@ -91,32 +84,21 @@ class GroupedLFQ(Quantizer):
         code = bits.to(u.dtype) * 2 - 1
         return QuantizerOutput(
             quantized=straight_through(u, code).flatten(-2).movedim(-1, 1),
-            indices=(bits * self.strides).sum(dim=-1).movedim(-1, 1),
-            losses=self._losses(u, code),
+            indices=pack(bits, self.bit_values).movedim(-1, 1),
+            losses=bit_losses(
+                u,
+                code,
+                logit_scale=4 / self.temperature,  # exp(2 z / tau) against exp(-2 z / tau)
+                commitment_weight=self.commitment_weight,
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+                all_processes=self.training,
+            ),
         )
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        bits = indices.movedim(1, -1).unsqueeze(-1) // self.strides % 2
+        bits = unpack(indices.movedim(1, -1), self.bit_values)
         return (bits.float() * 2 - 1).flatten(-2).movedim(-1, 1)
 
-    def _losses(
-        self, u: Float[Tensor, "*position k d"], code: Float[Tensor, "*position k d"]
-    ) -> dict[str, Tensor]:
-        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
-        if self.entropy_weight:
-            # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
-            logits = u.flatten(0, -3) * (4 / self.temperature)
-            entropies = [
-                torch.stack(bit_entropies(group, all_processes=self.training))
-                for group in logits.unbind(dim=1)
-            ]
-            of_tokens, of_batch = torch.stack(entropies).sum(dim=0).unbind()
-            losses |= entropy_losses(
-                (of_tokens, of_batch),
-                entropy_weight=self.entropy_weight,
-                diversity_weight=self.diversity_weight,
-            )
-        return losses
-
     def extra_repr(self) -> str:
-        return f"groups={self.groups}, group_channels={len(self.strides)}"
+        return f"groups={self.groups}, group_channels={len(self.bit_values)}"

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
+from quantizers.bits import bit_values
 from quantizers.normalize import scale_down
 
 MINIMAL_VECTORS = 196_560
@@ -83,7 +84,7 @@ torch.library.define(
 def _search(latents: Tensor, words: Tensor) -> Tensor:
     indices = torch.empty(len(latents), dtype=torch.int64, device=latents.device)
     places = octads(words)
-    bytes_of_words = (words.view(4096, 3, 8) * _bit_values(8, words.device)).sum(dim=-1).T
+    bytes_of_words = (words.view(4096, 3, 8) * bit_values(8, words.device)).sum(dim=-1).T
     for row in range(0, len(latents), _ROWS_PER_TILE):
         rows = slice(row, row + _ROWS_PER_TILE)
         x = scale_down(latents[rows])
@@ -114,7 +115,7 @@ def _best_octad(
     flip = _smallest_with_lowest_index(elements.abs(), negative)
     odd_number = negative.sum(dim=1, keepdim=True) % 2 == 1
     negative = negative ^ (odd_number & (torch.arange(8, device=x.device) == flip))
-    signs = (negative[:, :7] * _bit_values(7, x.device)).sum(dim=1)  # the last one follows
+    signs = (negative[:, :7] * bit_values(7, x.device)).sum(dim=1)  # the last one follows
     return 2 * score, octad * 128 + signs
 
 
@@ -164,7 +165,7 @@ def _best_pair(x: Float[Tensor, "n 24"]) -> tuple[Float[Tensor, " n"], Int[Tenso
     sizes = x.T.abs().contiguous()
     score, pair = _first_maximum(_rows(sizes, first) + _rows(sizes, second), block=23)
     elements = x.gather(1, torch.stack([first[pair], second[pair]], dim=1))
-    signs = ((elements < 0) * _bit_values(2, x.device)).sum(dim=1)
+    signs = ((elements < 0) * bit_values(2, x.device)).sum(dim=1)
     return 4 * score, _OCTAD_VECTORS + _WORD_VECTORS + pair * 4 + signs
 
 
@@ -185,11 +186,6 @@ def _first_maximum(
 
 def _signs(ones: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return ones.float() * 2 - 1
-
-
-def _bit_values(bits: int, device: torch.device) -> Int[Tensor, " bits"]:
-    """The values of the bits of a number, the most significant first."""
-    return 2 ** torch.arange(bits - 1, -1, -1, device=device)
 
 
 def _pairs(device: torch.device) -> Int[Tensor, "2 276"]:

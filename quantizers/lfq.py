@@ -9,19 +9,13 @@ enumerates the codes and clamps their probabilities. A zero is the bit 0. In an 
 channel is the most significant bit; Open-MAGVIT2 packs the other way round.
 """
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import bit_entropies
+from quantizers.bits import bit_losses, bit_values, pack, unpack
 from quantizers.estimators import straight_through
-from quantizers.losses import (
-    check_entropy_losses,
-    check_weight,
-    commitment_loss,
-    entropy_losses,
-)
+from quantizers.losses import check_entropy_losses, check_weight
 from quantizers.registry import register
 
 
@@ -41,7 +35,7 @@ class LFQ(Quantizer):
         commitment_weight: beta, on the mean over all elements of (z - sg(code))^2.
     """
 
-    strides: Int[Tensor, " c"]
+    bit_values: Int[Tensor, " c"]
 
     def __init__(
         self,
@@ -66,8 +60,7 @@ class LFQ(Quantizer):
         self.diversity_weight = diversity_weight
         self.temperature = temperature
         self.commitment_weight = commitment_weight
-        strides = [2**bit for bit in reversed(range(latent_channels))]
-        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        self.register_buffer("bit_values", bit_values(latent_channels), persistent=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1)
@@ -75,27 +68,21 @@ class LFQ(Quantizer):
         code = bits.to(u.dtype) * 2 - 1
         return QuantizerOutput(
             quantized=straight_through(u, code).movedim(-1, 1),
-            indices=(bits * self.strides).sum(dim=-1).unsqueeze(1),
-            losses=self._losses(u, code),
+            indices=pack(bits, self.bit_values).unsqueeze(1),
+            losses=bit_losses(
+                u.unsqueeze(-2),
+                code.unsqueeze(-2),
+                logit_scale=4 / self.temperature,  # exp(2 z / tau) against exp(-2 z / tau)
+                commitment_weight=self.commitment_weight,
+                entropy_weight=self.entropy_weight,
+                diversity_weight=self.diversity_weight,
+                all_processes=self.training,
+            ),
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        bits = indices.movedim(1, -1) // self.strides % 2
+        bits = unpack(indices.squeeze(1), self.bit_values)
         return (bits.float() * 2 - 1).movedim(-1, 1)
-
-    def _losses(
-        self, u: Float[Tensor, "*position c"], code: Float[Tensor, "*position c"]
-    ) -> dict[str, Tensor]:
-        losses = {"commitment": commitment_loss(u, code, commitment_weight=self.commitment_weight)}
-        if self.entropy_weight:
-            # exp(2 z / tau) against exp(-2 z / tau): the logit of one bit is 4 z / tau
-            logits = u.flatten(0, -2) * (4 / self.temperature)
-            losses |= entropy_losses(
-                bit_entropies(logits, all_processes=self.training),
-                entropy_weight=self.entropy_weight,
-                diversity_weight=self.diversity_weight,
-            )
-        return losses
 
     def extra_repr(self) -> str:
         return f"latent_channels={self.latent_channels}"

@@ -21,7 +21,7 @@ from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
 from quantizers.losses import check_temperature, check_weight, mean_square
 from quantizers.nearest import nearest
-from quantizers.processes import is_distributed, sum_over_processes
+from quantizers.processes import is_distributed, mean_over_tokens
 from quantizers.registry import register
 
 _START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumber latents
@@ -87,7 +87,7 @@ class LGQ(Quantizer):
         p = self._soft_codes(latents)
         quantized = straight_through(p @ self.codebook, code)
         uncertainty = (1 - p.square().sum(dim=1)).sum() / max(p.shape[0], 1)
-        usage = _mean_over_tokens(p, all_processes=self.training)
+        usage = mean_over_tokens(p.sum(dim=0), p.shape[0], all_processes=self.training)
         return QuantizerOutput(
             quantized=quantized.view(u.shape).movedim(-1, 1),
             indices=indices.view(u.shape[:-1]).unsqueeze(1),
@@ -132,12 +132,3 @@ class LGQ(Quantizer):
     def extra_repr(self) -> str:
         size, channels = self.codebook.shape
         return f"codebook_size={size}, latent_channels={channels}, temperature={self.temperature}"
-
-
-def _mean_over_tokens(p: Float[Tensor, "n v"], *, all_processes: bool) -> Float[Tensor, " v"]:
-    """The mean soft code of the batch, in a distributed run of the batches of all processes."""
-    if all_processes and is_distributed():
-        own = torch.cat([p.sum(dim=0), p.new_tensor([p.shape[0]])])
-        total = sum_over_processes(own)
-        return total[:-1] / total[-1].detach().clamp_min(1)
-    return p.sum(dim=0) / max(p.shape[0], 1)

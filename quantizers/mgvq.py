@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.groups import dequantize_groups, quantize_groups
 from quantizers.losses import check_weight
 from quantizers.normalize import normalize
 from quantizers.processes import is_distributed
@@ -97,28 +98,14 @@ class MGVQ(Quantizer):
         self.register_buffer("last_latents", torch.empty(0, channels), persistent=False)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        subtokens = z.split(self.group_channels, dim=1)
-        outputs = [
-            subquantizer.quantize(subtoken)
-            for subquantizer, subtoken in zip(self.subquantizers, subtokens, strict=True)
-        ]
-        indices = torch.cat([output.indices for output in outputs], dim=1)
+        output = quantize_groups(self.subquantizers, z, group_channels=self.group_channels)
         if self.training:
-            self._count(indices.movedim(1, 0).flatten(1))
+            self._count(output.indices.movedim(1, 0).flatten(1))
             self.last_latents = z.detach().movedim(1, -1).flatten(0, -2)
-        losses = {
-            name: torch.stack([output.losses[name] for output in outputs]).mean()
-            for name in outputs[0].losses  # all groups are equally wide: the mean over elements
-        }
-        quantized = torch.cat([output.quantized for output in outputs], dim=1)
-        return QuantizerOutput(quantized=quantized, indices=indices, losses=losses)
+        return output
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        codes = [
-            subquantizer.dequantize(index)
-            for subquantizer, index in zip(self.subquantizers, indices.split(1, dim=1), strict=True)
-        ]
-        return torch.cat(codes, dim=1)
+        return dequantize_groups(self.subquantizers, indices)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -35,6 +35,20 @@ def sum_over_processes(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"
     return _Sum.apply(value) if is_distributed() else value
 
 
+def mean_over_tokens(
+    sums: Float[Tensor, "*shape"], tokens: int, *, all_processes: bool
+) -> Float[Tensor, "*shape"]:
+    """Sums over tokens divided by their number; of no token at all, 0.
+
+    With `all_processes` in a distributed run, tokens are those of all processes.
+    """
+    if all_processes and is_distributed():
+        own = torch.cat([sums.flatten(), sums.new_tensor([tokens])])
+        total = sum_over_processes(own)
+        return total[:-1].view(sums.shape) / total[-1].detach().clamp_min(1)
+    return sums / max(tokens, 1)
+
+
 def _all_reduced(value: Tensor) -> Tensor:
     total = value.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)

@@ -12,12 +12,12 @@ the distances over a batch.
 from collections.abc import Iterable
 from typing import cast
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator
+from quantizers.groups import dequantize_groups, quantize_groups
 from quantizers.losses import check_weight
 from quantizers.registry import build, register
 
@@ -75,24 +75,7 @@ class ProductVQ(Quantizer):
         self.subquantizers = cast(Iterable[Quantizer], subquantizers)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        subvectors = z.split(self.group_channels, dim=1)
-        outputs = [
-            subquantizer.quantize(subvector)
-            for subquantizer, subvector in zip(self.subquantizers, subvectors, strict=True)
-        ]
-        losses = {
-            name: torch.stack([output.losses[name] for output in outputs]).mean()
-            for name in outputs[0].losses  # all groups are equally wide: the mean over elements
-        }
-        return QuantizerOutput(
-            quantized=torch.cat([output.quantized for output in outputs], dim=1),
-            indices=torch.cat([output.indices for output in outputs], dim=1),
-            losses=losses,
-        )
+        return quantize_groups(self.subquantizers, z, group_channels=self.group_channels)
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        codes = [
-            subquantizer.dequantize(index)
-            for subquantizer, index in zip(self.subquantizers, indices.split(1, dim=1), strict=True)
-        ]
-        return torch.cat(codes, dim=1)
+        return dequantize_groups(self.subquantizers, indices)

@@ -33,11 +33,14 @@ FAULTS = Path(__file__).with_suffix(".txt")
 LAWS = tuple(sorted(path.name for path in Path(__file__).parent.glob("test_contract*.py")))
 OWN_TESTS = {
     "base": ("test_registry.py", *LAWS),
+    "bits": ("test_lfq.py", "test_bsq.py", "test_grouped_lfq.py"),
+    "groups": ("test_product_vq.py", "test_mgvq.py"),
     "gsq": ("test_gsq.py", "test_gsq_codebook.py"),
     "kmeans": ("test_kmeans.py", "test_processes.py"),
     "lfq": ("test_lfq.py", "test_processes.py"),
     "losses": ("test_losses.py",),
     "none": LAWS,
+    "processes": ("test_processes.py", "test_lgq.py", "test_entropy.py"),
 }
 MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
 TIMEOUT_SECONDS = 600  # or never end

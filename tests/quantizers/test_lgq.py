@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from quantizers import Quantizer, build, lgq, lookup
+from quantizers import Quantizer, build, lookup, processes
 
 
 def make(**parameters) -> Quantizer:
@@ -184,10 +184,10 @@ def test_usage_is_that_of_the_batches_of_all_processes(z, monkeypatch):
     p = quantizer._soft_codes(tokens(peer)).detach()
     theirs = torch.cat([p.sum(dim=0), torch.tensor([float(len(p))])])
     expected = whole(z).losses["usage"]
-    monkeypatch.setattr(lgq, "is_distributed", lambda: True)
-    monkeypatch.setattr(lgq, "sum_over_processes", lambda value: value + theirs)
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
+    monkeypatch.setattr(processes, "sum_over_processes", lambda value: value + theirs)
     torch.testing.assert_close(quantizer(own).losses["usage"], expected)
-    monkeypatch.setattr(lgq, "sum_over_processes", pytest.fail)  # no collective in eval
+    monkeypatch.setattr(processes, "sum_over_processes", pytest.fail)  # no collective in eval
     quantizer.eval()(own)
 
 

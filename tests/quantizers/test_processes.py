@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import quantizers
-from quantizers import build
+from quantizers import build, processes
 from quantizers.kmeans import lloyd
 from quantizers.processes import is_distributed, sum_over_processes
 
@@ -77,3 +77,11 @@ def test_in_one_process_a_sum_is_its_own_value():
     value = torch.ones(3)
     assert not is_distributed()
     assert sum_over_processes(value) is value
+
+
+def test_the_sum_leaves_its_argument_alone(monkeypatch):
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
+    monkeypatch.setattr(processes.dist, "all_reduce", lambda total: total.mul_(2))
+    value = torch.tensor([1.0, 3.0])
+    assert sum_over_processes(value).tolist() == [2.0, 6.0]
+    assert value.tolist() == [1.0, 3.0]
