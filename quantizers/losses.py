@@ -10,6 +10,10 @@ The entropy losses lower the entropy of a token's soft code (certainty) and rais
 mean soft code of the batch (diversity). All losses of an empty batch are 0.
 """
 
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -46,6 +50,13 @@ def entropy_losses(
         "token_entropy": entropy_weight * of_token,
         "batch_entropy": -entropy_weight * diversity_weight * of_batch,
     }
+
+
+def sum_of_losses(
+    stages: Sequence[Mapping[str, Float[Tensor, ""]]],
+) -> dict[str, Float[Tensor, ""]]:
+    """The losses of several stages, added by name."""
+    return {name: reduce(add, [losses[name] for losses in stages]) for name in stages[0]}
 
 
 def mean_square(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
+from quantizers.losses import sum_of_losses
 from quantizers.normalize import normalize
 from quantizers.registry import build, register
 
@@ -99,10 +100,7 @@ class ResidualGSQ(Quantizer):
             # the output of the first stage has the gradient of u
             quantized=straight_through(outputs[0].quantized, self.dequantize(indices)),
             indices=indices,
-            losses={
-                name: reduce(add, [output.losses[name] for output in outputs])
-                for name in outputs[0].losses
-            },
+            losses=sum_of_losses([output.losses for output in outputs]),
         )
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
+from quantizers.losses import sum_of_losses
 from quantizers.registry import build, register
 
 
@@ -89,10 +90,7 @@ class RVQ(Quantizer):
         return QuantizerOutput(
             quantized=estimate(self.estimator, u, code).movedim(-1, 1),
             indices=indices,
-            losses={
-                name: reduce(add, [output.losses[name] for output in outputs])
-                for name in outputs[0].losses
-            },
+            losses=sum_of_losses([output.losses for output in outputs]),
         )
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:

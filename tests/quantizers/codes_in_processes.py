@@ -4,11 +4,12 @@ Saves LGQ's usage loss with the gradient that data parallel training averages, a
 and MGVQ after an update. Usage: codes_in_processes.py RANK FOLDER
 """
 
-import sys
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from two_processes import run
 
 from quantizers import Quantizer, build
 
@@ -36,12 +37,8 @@ def usage_and_gradient(lgq: Quantizer, inputs: Tensor) -> list[Tensor]:
     return [usage.detach(), gradient]
 
 
-def main() -> None:
-    """Trains both and saves what came of it."""
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
+def compute(rank: int) -> dict[str, Any]:
+    """Trains both."""
     lgq, mgvq = made("lgq"), made("mgvq")
     usage, gradient = usage_and_gradient(lgq, batch(rank))
     dist.all_reduce(gradient)
@@ -49,14 +46,12 @@ def main() -> None:
     mgvq(batch(rank))
     for quantizer in (lgq, mgvq):
         quantizer.update()
-    result = {
+    return {
         "usage": [usage, gradient / 2],
         "lgq": lgq.state_dict(),
         "mgvq": mgvq.state_dict(),
     }
-    torch.save(result, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run(compute)

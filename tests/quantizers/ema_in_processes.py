@@ -3,11 +3,11 @@
 Usage: ema_in_processes.py RANK FOLDER
 """
 
-import sys
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from two_processes import run
 
 from quantizers import Quantizer, build
 
@@ -30,19 +30,13 @@ def trained(rank: int, revival_threshold: float) -> Quantizer:
     return ema_vq
 
 
-def main() -> None:
-    """Trains with and without revival and saves what came of it."""
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    result = {
+def compute(rank: int) -> dict[str, Any]:
+    """Trains with and without revival."""
+    return {
         "counted": trained(rank, revival_threshold=0.0).codebook,
         "revived": list(trained(rank, revival_threshold=0.5).state_dict().values()),
     }
-    torch.save(result, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run(compute)

@@ -5,13 +5,12 @@ over the processes, as in data parallel training, and what k-means makes of both
 Usage: sums_in_processes.py RANK FOLDER
 """
 
-import sys
-from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from two_processes import run
 
 from quantizers import build
 from quantizers.kmeans import lloyd
@@ -51,17 +50,9 @@ def averaged(gradient: Tensor) -> Tensor:
     return gradient / dist.get_world_size()
 
 
-def main() -> None:
-    """Computes all and saves it."""
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),  # a process that waits for a broken one ends, too
-    )
-    result = {}
+def compute(rank: int) -> dict[str, list[Tensor]]:
+    """Everything of one process."""
+    result: dict[str, list[Tensor]] = {}
     for name in EXAMPLES:
         entropies, gradients = entropies_and_gradients(name, batch(rank))
         result[name] = [*entropies, *map(averaged, gradients)]
@@ -79,9 +70,8 @@ def main() -> None:
         lfq = build("lfq", latent_channels=WIDTH).eval()
         result["eval"] = list(lfq(batch(rank)).losses.values())
     dist.barrier()
-    torch.save(result, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return result
 
 
 if __name__ == "__main__":
-    main()
+    run(compute)

@@ -1,41 +1,19 @@
 """Codes that follow latents, in two processes with batches of unequal length."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+import codes_in_processes
 import pytest
 import torch
-
-import quantizers
-
-SCRIPT = Path(__file__).with_name("codes_in_processes.py")
+from two_processes import results_of
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("codes_in_processes", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def results(tmp_path_factory) -> list[dict[str, Any]]:
     """What each of the two processes saved."""
-    folder = tmp_path_factory.mktemp("processes")
-    environment = os.environ | {"PYTHONPATH": str(Path(quantizers.__file__).parents[1])}
-    processes = [
-        subprocess.Popen([sys.executable, SCRIPT, str(rank), folder], env=environment)
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results_of("codes_in_processes.py", tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("name", ["lgq", "mgvq"])
@@ -45,24 +23,26 @@ def test_both_processes_end_with_one_state(name, results):
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def test_the_usage_loss_of_lgq_and_its_averaged_gradient_are_those_of_one_process(results, script):
+def test_the_usage_loss_of_lgq_and_its_averaged_gradient_are_those_of_one_process(results):
     with torch.random.fork_rng():
-        lgq = script.made("lgq")
-    expected = script.usage_and_gradient(lgq, torch.cat([script.batch(rank) for rank in range(2)]))
+        lgq = codes_in_processes.made("lgq")
+    expected = codes_in_processes.usage_and_gradient(
+        lgq, torch.cat([codes_in_processes.batch(rank) for rank in range(2)])
+    )
     for result in results:
         torch.testing.assert_close(result["usage"], expected)
 
 
-def test_the_codes_of_lgq_are_latents_of_the_first_process(results, script):
+def test_the_codes_of_lgq_are_latents_of_the_first_process(results):
     assert results[1]["lgq"]["started"]
-    equal = (results[1]["lgq"]["codebook"][:, None] == script.batch(0)).all(dim=2)
+    equal = (results[1]["lgq"]["codebook"][:, None] == codes_in_processes.batch(0)).all(dim=2)
     assert equal.any(dim=1).all()
 
 
-def test_the_usage_of_mgvq_is_that_of_one_process(results, script):
+def test_the_usage_of_mgvq_is_that_of_one_process(results):
     with torch.random.fork_rng():
-        mgvq = script.made("mgvq")
-        mgvq(torch.cat([script.batch(rank) for rank in range(2)]))
+        mgvq = codes_in_processes.made("mgvq")
+        mgvq(torch.cat([codes_in_processes.batch(rank) for rank in range(2)]))
         mgvq.update()
     for result in results:
         torch.testing.assert_close(result["mgvq"]["usage"], mgvq.usage)

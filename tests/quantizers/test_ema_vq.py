@@ -1,17 +1,13 @@
 """Facts of EMA-VQ: van den Oord et al. 2017, appendix A.1, and the revival of codes out of use."""
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from two_processes import results_of
 
-import quantizers
 from quantizers import Quantizer, build
 
 
@@ -198,14 +194,7 @@ def test_the_state_is_the_codebook_and_its_averages():
 @pytest.mark.slow
 def test_two_processes_equal_one_with_both_batches(tmp_path):
     """Without revival; with it, both end with the same codebook."""
-    script = Path(__file__).with_name("ema_in_processes.py")
-    environment = os.environ | {"PYTHONPATH": str(Path(quantizers.__file__).parents[1])}
-    processes = [
-        subprocess.Popen([sys.executable, script, str(rank), tmp_path], env=environment)
-        for rank in range(2)
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = results_of("ema_in_processes.py", tmp_path)
     assert all(map(torch.equal, first["revived"], second["revived"]))
     whole = make(normal(32, 3, seed=0))
     for number in range(3):

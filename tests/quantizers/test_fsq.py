@@ -1,13 +1,13 @@
 """Facts of FSQ: Mentzer et al. 2024, section 3.1 and appendix A.1."""
 
-import inspect
 import math
 
 import pytest
 import torch
 from torch import Tensor
+from unchecked import build_unchecked
 
-from quantizers import build, lookup
+from quantizers import build
 
 RECOMMENDED = {
     (8, 6, 5): 240,
@@ -239,9 +239,8 @@ def test_wrong_weights_are_refused(wrong, message):
     ],
 )
 def test_wrong_levels_are_refused(levels, message):
-    unchecked = inspect.unwrap(lookup("fsq").__init__)  # without the run-time type checks
     with pytest.raises(ValueError, match=message):
-        unchecked(object.__new__(lookup("fsq")), levels=levels)
+        build_unchecked("fsq", levels=levels)
 
 
 def half_range_and_offset(levels: int) -> tuple[float, float]:

@@ -1,12 +1,12 @@
 """Facts of grouped LFQ: Zhuang et al. 2026, group-wise look-up free quantization."""
 
-import inspect
 import math
 
 import pytest
 import torch
+from unchecked import build_unchecked
 
-from quantizers import build, lookup
+from quantizers import build
 
 
 @pytest.fixture
@@ -152,7 +152,6 @@ def test_it_learns_nothing_and_stores_nothing():
     ],
 )
 def test_wrong_hyperparameters_are_refused(wrong, message):
-    unchecked = inspect.unwrap(lookup("grouped_lfq").__init__)  # without the run-time type checks
     arguments = {"groups": 2, "group_channels": 4} | wrong
     with pytest.raises(ValueError, match=message):
-        unchecked(object.__new__(lookup("grouped_lfq")), **arguments)
+        build_unchecked("grouped_lfq", **arguments)

@@ -1,13 +1,13 @@
 """Facts of iFSQ: Lin et al. 2026, the activation and the odd grid."""
 
-import inspect
 import math
 
 import pytest
 import torch
 from torch import Tensor
+from unchecked import build_unchecked
 
-from quantizers import build, lookup
+from quantizers import build
 
 
 def normal_quantiles(count: int) -> Tensor:
@@ -108,6 +108,5 @@ def test_it_learns_nothing_and_stores_nothing():
     ],
 )
 def test_wrong_hyperparameters_are_refused(wrong, message):
-    unchecked = inspect.unwrap(lookup("ifsq").__init__)  # without the run-time type checks
     with pytest.raises(ValueError, match=message):
-        unchecked(object.__new__(lookup("ifsq")), **{"levels": (5, 5)} | wrong)
+        build_unchecked("ifsq", **{"levels": (5, 5)} | wrong)
