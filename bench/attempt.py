@@ -114,6 +114,8 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
         "ms_per_step": trainer.window.median_ms_per_step,
         "train_seconds": trainer.window.seconds,
     }
+    if job.device.type == "cpu":
+        facts["timing"]["processor_share"] = trainer.window.median_processor_share
     if job.device.type == "cuda":
         facts["memory"] = {"peak_bytes": torch.cuda.max_memory_allocated(job.device)}
     facts["hashes"]["batches"] = trainer.batches_sha256

@@ -45,7 +45,7 @@ class Record:
         budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.
-        timing: milliseconds and seconds.
+        timing: milliseconds and seconds; on a processor, the share of its threads' time.
         memory: peak bytes, null where they cannot be read.
         hashes: SHA-256 of initial weights, batch order, test images, and the judge's networks.
         environment: versions and machine.

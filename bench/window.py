@@ -24,6 +24,7 @@ class StepWindow:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._ms_per_step: list[float] = []
+        self._processor_shares: list[float] = []
         self.restart()
 
     def restart(self) -> None:
@@ -31,7 +32,7 @@ class StepWindow:
         self._losses: dict[str, list[Tensor]] = defaultdict(list)
         self._squared_errors: list[Tensor] = []
         self._indices: list[Tensor] = []
-        self._started = time.perf_counter()
+        self._started, self._worked = time.perf_counter(), time.process_time()
 
     def add(
         self,
@@ -64,14 +65,24 @@ class StepWindow:
         values["ms_per_step"] = 1000 * elapsed / len(self._indices)
         self.seconds += elapsed
         self._ms_per_step.append(values["ms_per_step"])
+        worked = time.process_time() - self._worked
+        self._processor_shares.append(worked / (elapsed * torch.get_num_threads()))
         self.restart()
         return values
 
     @property
     def median_ms_per_step(self) -> float | None:
         """Median over the windows of this process, without the first, which warms up."""
-        windows = self._ms_per_step[1:] or self._ms_per_step
-        return statistics.median(windows) if windows else None
+        return _median_after_first(self._ms_per_step)
+
+    @property
+    def median_processor_share(self) -> float | None:
+        """Likewise of processor time over wall-clock and threads; low where other work took it."""
+        return _median_after_first(self._processor_shares)
+
+
+def _median_after_first(windows: list[float]) -> float | None:
+    return statistics.median(windows[1:] or windows) if windows else None
 
 
 def _mean(values: list[Tensor]) -> float:

@@ -7,6 +7,7 @@ no torch.
 """
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -15,6 +16,7 @@ from bench.record import Record, canonical_sha256
 from bench.report.comparison import SIGNIFICANCE, cost, difference
 from bench.report.rows import Row, build_rows
 from bench.report.table import rank_metric
+from bench.report.timing import step_times
 
 _OF_A_BUDGET = ("budget", "budget_factor", "steps", "sha256")  # of a protocol
 TRACKS = ("steps", "wall-clock", "FLOPs")
@@ -182,10 +184,10 @@ def _spent(row: Row, track: str) -> float:
     if track == "steps":
         return float(steps)
     if track == "wall-clock":
-        mean, unit = row.mean("timing", "ms_per_step"), 1e-3
-    else:
-        mean, unit = row.mean("budget", "train_step_flops"), 1.0
-    return mean.value * unit * steps if mean else math.nan
+        times = step_times(row)
+        return statistics.mean(times) * 1e-3 * steps if times else math.nan
+    mean = row.mean("budget", "train_step_flops")
+    return mean.value * steps if mean else math.nan
 
 
 def _known(curve: Curve, track: str) -> bool:

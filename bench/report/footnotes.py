@@ -11,6 +11,7 @@ from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, comparable_me
 from bench.report.ledger import Check, check_records
 from bench.report.ranking import Floor
 from bench.report.rows import Row, floor_of
+from bench.report.timing import timing_lines
 
 
 def metric_name(metric: str) -> str:
@@ -28,6 +29,7 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
         "correction leaves p below 0.05, and it lies outside the noise floor.",
         *_seed_lines(rows),
         _floor_line(floor_of(rows), _judged(rows, record)),
+        *timing_lines(rows),
     ]
     if protocol["extractor"]["metric"] != "rfid":
         lines.append(

@@ -22,6 +22,7 @@ from bench.report.footnotes import (
 )
 from bench.report.ranking import Gap
 from bench.report.rows import Mean, Row, build_rows
+from bench.report.timing import step_times
 
 _LEFT_OUT_OF_COMPACT = ("bits/pixel", "usage ceiling %", "quantizer parameters", "GFLOP/step")
 _DIGITS = {"psnr_db": 2}  # after the point; 4 for every other metric
@@ -84,8 +85,7 @@ def _frame(rows: Sequence[Row], *, compact: bool) -> pd.DataFrame:
 
 def _cells(row: Row, *, compact: bool) -> dict[str, str]:
     """One row of the table; the keys are the column heads."""
-    times = [record.timing.get("ms_per_step") for record in row.records]
-    ms = [time for time in times if time is not None]  # none where a run resumed at its end
+    ms = step_times(row)
     return {
         "rank": str(row.rank) if row.rank else "-",
         "quantizer": row.name,

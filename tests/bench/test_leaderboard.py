@@ -124,6 +124,16 @@ def test_a_run_that_resumed_at_its_last_step_has_no_time(tmp_path):
     assert row.split("|")[-4].strip() == "-"
 
 
+def test_a_run_that_shared_the_machine_has_no_time():
+    quiet = {"ms_per_step": 100.0, "processor_share": 0.98}
+    disturbed = {"ms_per_step": 250.0, "processor_share": 0.5}
+    records = [record(timing=quiet), record(seed=1, timing=disturbed), record("vq", timing=quiet)]
+    (text,) = (t for n, t in render(records).items() if n != "README.md")
+    row = next(line for line in text.splitlines() if "| gsq" in line)
+    assert row.split("|")[-4].strip() == "100"
+    assert "1 of 3 got less than 90%" in text
+
+
 def test_an_unfair_row_has_no_rank_and_names_the_check():
     records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", *better(by=2.0))
     records[-1].hashes["batches"] = "others"

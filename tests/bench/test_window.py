@@ -54,3 +54,14 @@ def test_time_skips_the_first_window_and_sums_all():
     window._ms_per_step = [100.0, 2.0, 4.0]
     assert window.median_ms_per_step == 3.0
     assert window.seconds > 0
+
+
+def test_share_is_the_processor_time_of_all_threads(monkeypatch):
+    clocks = {"perf_counter": iter([0.0, 4.0, 4.0]), "process_time": iter([0.0, 6.0, 6.0])}
+    for name, times in clocks.items():
+        monkeypatch.setattr(f"time.{name}", times.__next__)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    window = StepWindow()
+    add(window, 1.0, [[0]])
+    window.summary((2,))
+    assert window.median_processor_share == 6 / (4 * 2)
