@@ -15,10 +15,10 @@ _ENTRY = "bench.evaluate"
 
 
 @functools.cache
-def evaluation_code_sha256() -> str:
-    """SHA-256 of the judge's code."""
+def evaluation_code_sha256(entry: str = _ENTRY) -> str:
+    """SHA-256 of the judge's code, or of another module of `bench` and of what it imports."""
     digest = hashlib.sha256()
-    for name, tree in sorted(_reachable(_ENTRY).items()):
+    for name, tree in sorted(_reachable(entry).items()):
         digest.update(f"{name} {_text(_without_docstrings(tree))}\n".encode())
     return digest.hexdigest()
 

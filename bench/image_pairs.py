@@ -1,9 +1,11 @@
 """Two folders of images, paired by name: each reconstruction with its own original.
 
 Strict, since a silent conversion moves numbers: 8-bit RGB or grey only, one size, no transparency.
-Everything that is wrong is collected and named at once.
+Everything that is wrong is collected and named at once. Files are read in batches, so that sets of
+any size are compared in little memory.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,42 +24,74 @@ class PairError(ValueError):
     """Two folders cannot be compared; the message lists why."""
 
 
-def read_pairs(
-    reference: Path, reconstruction: Path
-) -> tuple[UInt8[Tensor, "n 3 h w"], UInt8[Tensor, "n 3 h w"], list[str]]:
-    """Reads both folders in order of the names, which are paths below each folder.
+class ImagePairs:
+    """The files of two folders, in order of their names, which are paths below each folder.
 
     Names must agree up to the extension: `a/1.jpg` pairs with `a/1.png`.
 
-    Returns:
-        Originals, reconstructions, and the names without extensions.
+    Args:
+        reference: folder of the originals.
+        reconstruction: folder of the reconstructions.
 
     Raises:
-        PairError: unequal names, a file that is refused, or more than one size.
+        PairError: a folder without images, or unequal names.
         DataError: a folder does not exist.
     """
-    first, second = _names("reference", reference), _names("reconstruction", reconstruction)
-    _refuse(
-        [f"{name}: only in {reference}" for name in sorted(first.keys() - second.keys())]
-        + [f"{name}: only in {reconstruction}" for name in sorted(second.keys() - first.keys())]
-    )
-    names = sorted(first)
-    problems: list[str] = []
-    stacks = []
-    for folder, files in ((reference, first), (reconstruction, second)):
-        read = [_read(folder / files[name], problems) for name in names]
-        stacks.append([image for image in read if image is not None])
-    _refuse(problems)
-    size = stacks[0][0].shape
-    for folder, images in zip((reference, reconstruction), stacks, strict=True):
-        problems += [
-            f"{folder / name}: {image.shape[2]} x {image.shape[1]} pixels, the first image has "
-            f"{size[2]} x {size[1]}"
-            for name, image in zip(names, images, strict=True)
-            if image.shape != size
+
+    def __init__(self, reference: Path, reconstruction: Path) -> None:
+        first = _names("reference", reference)
+        second = _names("reconstruction", reconstruction)
+        _refuse(
+            [f"{name}: only in {reference}" for name in sorted(first.keys() - second.keys())]
+            + [f"{name}: only in {reconstruction}" for name in sorted(second.keys() - first.keys())]
+        )
+        self._files = [
+            (reference / first[name], reconstruction / second[name]) for name in sorted(first)
         ]
-    _refuse(problems)
-    return torch.stack(stacks[0]), torch.stack(stacks[1]), names
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._files)
+
+    def batches(
+        self, *, pixels: int
+    ) -> Iterator[tuple[UInt8[Tensor, "n 3 h w"], UInt8[Tensor, "n 3 h w"]]]:
+        """Yields originals and reconstructions until all are read; one batch is held at a time.
+
+        Args:
+            pixels: of a batch, on each side; reached or exceeded by less than an image.
+
+        Raises:
+            PairError: at the end, one for all files that are refused. No batch follows the first
+                such file.
+        """
+        problems: list[str] = []
+        waiting: list[tuple[Tensor, Tensor]] = []
+        size = None
+        for files in self._files:
+            pair = []
+            for path in files:
+                image = _read(path, problems)
+                if image is None:
+                    continue
+                size = size or image.shape
+                if image.shape != size:
+                    problems.append(_other_size(path, image, size))
+                pair.append(image)
+            if problems:
+                continue
+            waiting.append((pair[0], pair[1]))
+            if len(waiting) * waiting[0][0][0].numel() >= pixels:
+                yield _stacked(waiting)
+                waiting.clear()
+        _refuse(problems)
+        if waiting:
+            yield _stacked(waiting)
+
+
+def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    first, second = zip(*pairs, strict=True)
+    return torch.stack(first), torch.stack(second)
 
 
 def _names(role: str, folder: Path) -> dict[str, str]:
@@ -88,6 +122,13 @@ def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
         problems.append(f"{path}: not readable as an image ({error})")
         return None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _other_size(path: Path, image: Tensor, size: torch.Size) -> str:
+    return (
+        f"{path}: {image.shape[2]} x {image.shape[1]} pixels, the first image has "
+        f"{size[2]} x {size[1]}"
+    )
 
 
 def _refuse(problems: list[str]) -> None:

@@ -1,7 +1,9 @@
 """Files of published weights that a user may put on this machine, and one checked way to them.
 
-Each lies in the checkpoints folder of `torch.hub` (`TORCH_HOME` moves it). They are pickles, so a
-file whose SHA-256 is not the published one is never opened. Nothing is downloaded here.
+Each lies in the checkpoints folder of `torch.hub` (`TORCH_HOME` moves it). They are pickles or
+TorchScript, so a file whose SHA-256 is not the published one is never opened. Those of DINOv2 have
+no published SHA-256: they may only be opened as plain tensors (`weights_only=True`), and what was
+read is named by the hash that was found. Nothing is downloaded here.
 """
 
 import hashlib
@@ -18,7 +20,7 @@ class WeightFile:
     Attributes:
         name: for people.
         file: name in the checkpoints folder.
-        sha256: of the published file, 64 hexadecimal digits.
+        sha256: of the published file, 64 hexadecimal digits; empty where none is published.
         url: where it comes from.
         licence: under which it is given out.
         used_for: what needs it.
@@ -46,7 +48,7 @@ class WeightFile:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def checked_path(self, *, otherwise: str) -> Path:
-        """The path, after a check of the content.
+        """The path, after a check of the content where a SHA-256 is published.
 
         Args:
             otherwise: what a user can do without this file; ends the message about a missing one.
@@ -61,6 +63,8 @@ class WeightFile:
                 f"  curl --create-dirs -Lo {self.path} {self.url}\n"
                 f"or {otherwise}"
             )
+        if not self.sha256:
+            return self.path
         found = self.sha256_found()
         if found != self.sha256:
             raise ValueError(
@@ -81,7 +85,7 @@ INCEPTION = WeightFile(
         "weights-inception-2015-12-05-6726825d.pth"
     ),
     licence="Apache-2.0 (TensorFlow, converted by torch-fidelity)",
-    used_for="rFID: extractor=inception",
+    used_for="rFID: extractor=inception; sFID: metrics=sfid of bench.score",
 )
 ALEXNET = WeightFile(
     name="AlexNet",
@@ -97,6 +101,48 @@ VGG16 = WeightFile(
     sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     url="https://download.pytorch.org/models/vgg16-397923af.pth",
     licence=_TORCHVISION_LICENCE,
-    used_for="LPIPS to train with: lpips_vgg",
+    used_for="LPIPS to train with: lpips_vgg; features of bench.score: vgg16",
 )
-WEIGHT_FILES = (INCEPTION, ALEXNET, VGG16)
+
+
+def _dinov2(size: str) -> WeightFile:
+    stem = f"dinov2_vit{size}14"
+    return WeightFile(
+        name=f"DINOv2 ViT-{size.upper()}/14",
+        file=f"{stem}_pretrain.pth",
+        sha256="",
+        url=f"https://dl.fbaipublicfiles.com/dinov2/{stem}/{stem}_pretrain.pth",
+        licence="Apache-2.0 (Meta)",
+        used_for=f"features of bench.score: dinov2-vit-{size}-14",
+    )
+
+
+def _clip(published: str, sha256: str) -> WeightFile:
+    name = f"clip-{published.lower()}"
+    return WeightFile(
+        name=f"CLIP {published}",
+        file=f"{name}-{sha256}.pt",  # as torch-fidelity calls its copy
+        sha256=sha256,
+        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{published}.pt",
+        licence="MIT (OpenAI)",
+        used_for=f"features of bench.score: {name}",
+    )
+
+
+_CLIP_SHA256 = {
+    "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    "RN101": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
+    "RN50x4": "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",
+    "RN50x16": "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa",
+    "RN50x64": "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c",
+    "ViT-B-32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    "ViT-B-16": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    "ViT-L-14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    "ViT-L-14-336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+}
+# By the names that torch-fidelity gives the extractors.
+DINOV2 = {f"dinov2-vit-{size}-14": _dinov2(size) for size in ("s", "b", "l")}
+CLIP = {
+    f"clip-{published.lower()}": _clip(published, sha) for published, sha in _CLIP_SHA256.items()
+}
+WEIGHT_FILES = (INCEPTION, ALEXNET, VGG16, *DINOV2.values(), *CLIP.values())

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.score import main, score, score_function
+from bench.score import score, score_function
+from bench.score.__main__ import main
 
 SIDE = 40
 
@@ -61,6 +62,8 @@ def test_folders_are_scored_with_table_record_and_provenance(folders, capsys):
     assert record["images"] == 3
     assert record["extractor"].startswith("scattering-v2-")
     assert len(record["evaluation_code_sha256"]) == 64
+    assert len(record["score_code_sha256"]) == 64
+    assert record["score_code_sha256"] != record["evaluation_code_sha256"]
     assert record["environment"]["packages"]["torch"]
     assert record["command"].startswith("python -m bench.score reference=")
     assert record["codebooks"] == []
@@ -111,7 +114,7 @@ def test_names_without_a_partner_are_listed(folders, capsys):
 
 def test_another_size_is_listed_with_both(folders, capsys):
     Image.fromarray(picture(1, (SIDE, SIDE + 8, 3))).save(folders / "reconstruction/b.png")
-    assert "b: 48 x 40 pixels, the first image has 40 x 40" in refused(folders, capsys)
+    assert "b.png: 48 x 40 pixels, the first image has 40 x 40" in refused(folders, capsys)
 
 
 def test_a_corrupt_file_16_bit_and_alpha_are_all_named_at_once(folders, capsys):

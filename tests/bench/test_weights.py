@@ -78,4 +78,28 @@ def test_a_failed_download_is_one_line_and_exit_code_1(files, monkeypatch, capsy
 @pytest.mark.parametrize("arguments", [["chekc"], ["download=true"], ["check", "download=yes"]])
 def test_a_typo_is_refused_with_exit_code_2(arguments, files, capsys):
     assert weights.main(arguments) == 2
-    assert "known: check, check download=true" in capsys.readouterr().out
+    assert "known: check, check download=true, only=TEXT" in capsys.readouterr().out
+
+
+def test_only_chooses_by_a_part_of_the_name(files, capsys):
+    assert weights.main(["only=alex"]) == 0
+    printed = capsys.readouterr().out
+    assert "AlexNet: absent" in printed
+    assert "VGG16" not in printed
+    assert weights.main(["check", "only=resnet"]) == 2
+    assert "no file has resnet in its name; known: AlexNet, VGG16" in capsys.readouterr().out
+
+
+def test_a_file_without_a_published_hash_is_shown_with_its_own(files, monkeypatch, capsys):
+    unhashed = replace(files[0], sha256="")
+    monkeypatch.setattr(weights, "WEIGHT_FILES", [unhashed])
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda *_, **options: put(unhashed, b"fetched")
+    )
+    found = hashlib.sha256(b"fetched").hexdigest()
+    assert weights.main(["check", "download=true"]) == 0
+    assert f"AlexNet: downloaded, SHA-256 {found}" in capsys.readouterr().out
+    assert weights.main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert f"AlexNet: present, SHA-256 {found}" in printed
+    assert "SHA-256  none published" in printed

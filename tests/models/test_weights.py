@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.weights import WEIGHT_FILES
+from models.weights import CLIP, DINOV2, WEIGHT_FILES
 
 
 @pytest.fixture
@@ -17,10 +17,39 @@ def file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("published", WEIGHT_FILES, ids=lambda file: file.name)
 def test_every_hash_is_whole_and_begins_as_the_name_of_the_file_says(published):
+    assert published.url.startswith("https://")
+    if published.name.startswith("CLIP"):
+        assert published.file.endswith(f"-{published.sha256}.pt")
+        assert f"/{published.sha256}/" in published.url
+        return
+    assert published.url.endswith(f"/{published.file}")
+    if published.name.startswith("DINOv2"):
+        assert published.sha256 == ""  # none is published
+        return
     assert len(published.sha256) == 64
     assert published.file.endswith(f"-{published.sha256[:8]}.pth")
-    assert published.url.endswith(f"/{published.file}")
-    assert published.url.startswith("https://")
+
+
+def test_clip_files_are_those_of_torch_fidelity():
+    from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS
+
+    assert {name: file.url for name, file in CLIP.items()} == MODEL_URLS
+    assert {name: file.sha256 for name, file in CLIP.items()} == {
+        name: facts["hash"] for name, facts in MODEL_METADATA.items()
+    }
+
+
+def test_dinov2_files_are_those_of_torch_fidelity():
+    from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA
+
+    known = {name: f"{stem}_pretrain.pth" for name, stem in MODEL_METADATA.items()}
+    assert {name: file.file for name, file in DINOV2.items()}.items() <= known.items()
+
+
+def test_a_file_without_a_published_hash_is_passed_on(file):
+    file = replace(file, sha256="")
+    file.path.write_bytes(b"anything")
+    assert file.checked_path(otherwise="do without") == file.path
 
 
 def test_an_intact_file_gives_its_path(file):

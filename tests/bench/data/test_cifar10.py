@@ -34,6 +34,21 @@ def test_cifar10_is_read_and_training_images_are_flipped(cifar):
     assert len({d.numpy().tobytes() for d in drawn}) == 2
 
 
+@pytest.mark.parametrize("file", ["data_batch_3", "test_batch"])
+def test_the_fingerprint_follows_pixels_and_size(file, cifar):
+    def seen(size=32):
+        return load_data("cifar10", image_size=size, root=str(cifar)).fingerprint
+
+    before = seen()
+    assert seen() == before
+    assert seen(16) != before
+    path = cifar / "cifar-10-batches-py" / file
+    content = pickle.loads(path.read_bytes())
+    content["data"][7, 100] ^= 1
+    path.write_bytes(pickle.dumps(content))
+    assert seen() != before
+
+
 def test_cifar10_is_not_enlarged(cifar):
     with pytest.raises(DataError, match="at most 32"):
         load_data("cifar10", image_size=64, root=str(cifar))

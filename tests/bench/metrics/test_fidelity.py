@@ -80,6 +80,20 @@ def test_autocast_around_the_call_changes_nothing(images, damaged):
         assert distance(images[:50], damaged[:50]) == expected
 
 
+def test_tensorfloat_of_the_caller_is_off_within_the_call(images, monkeypatch):
+    seen = []
+
+    def look(**_):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return {"frechet_inception_distance": 1.0}
+
+    monkeypatch.setattr("torch_fidelity.calculate_metrics", look)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        distance(images[:2], images[:2])
+        assert torch.backends.cudnn.allow_tf32
+    assert seen == [False]
+
+
 def test_nothing_is_printed(images, damaged, capfd):
     distance(images[:8], damaged[:8])
     assert capfd.readouterr() == ("", "")

@@ -19,6 +19,11 @@ def test_values_are_rounded_to_the_nearest_level_not_truncated():
     assert to_uint8(x).tolist() == [100, 100]
 
 
+def test_the_border_between_two_levels_lies_half_way_at_both_ends():
+    x = torch.tensor([0.45, 0.55, 127.45, 127.55, 254.45, 254.55], dtype=torch.float64) / 127.5 - 1
+    assert to_uint8(x).tolist() == [0, 1, 127, 128, 254, 255]
+
+
 def test_truncation_would_damage_an_identity_decoder():
     """The reason for rounding, and the measurement behind the claim of the module."""
     levels = torch.arange(256, dtype=torch.uint8)
@@ -71,3 +76,8 @@ def test_chunks_are_small_aligned_and_lose_nothing():
     assert all(x.numel() <= 2**20 for x, _ in chunks)
     assert all(torch.equal(x + 1, y) for x, y in chunks)
     assert torch.equal(torch.cat([x for x, _ in chunks]), reference)
+
+
+def test_an_image_larger_than_a_chunk_is_a_chunk():
+    images = torch.zeros(2, 3, 600, 600, dtype=torch.uint8)
+    assert [len(x) for x, _ in paired_chunks(images, images)] == [1, 1]

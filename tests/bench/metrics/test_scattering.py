@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from bench.metrics import choose_extractor, frechet_distance
+from bench.metrics import choose_extractor, frechet_distance, scattering
 from bench.metrics.scattering import (
     DIMENSION,
     Scattering,
@@ -196,6 +196,33 @@ def test_name_carries_version_and_hash_and_is_pinned():
     """A new hash means new numbers: raise VERSION with it, since old records keep the old key."""
     assert re.fullmatch(r"scattering-v2-[0-9a-f]{8}", scattering_identity())
     assert scattering_identity() == "scattering-v2-d14aa8b6"
+
+
+@pytest.mark.parametrize(
+    ("constant", "other"),
+    [
+        ("WEIGHTS", ((1.0, 1.0),) * 5),
+        ("_YCBCR", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))),
+        ("_SCALES", 2),
+        ("_ORIENTATIONS", 6),
+        ("_RADIUS", 2),
+        ("_ENVELOPE", 0.81),
+        ("_SLANT", 0.51),
+        ("_FREQUENCY", 2.3),
+        ("_BINOMIAL", (1, 2, 1)),
+        ("_GRID", 4),
+        ("_MEAN_UNIT", 17.0),
+        ("_AMPLITUDE_UNIT", 4.1),
+    ],
+)
+def test_the_name_changes_with_every_constant(constant, other, monkeypatch):
+    before = scattering_identity()
+    monkeypatch.setattr(scattering, constant, other)
+    morlet_bank.cache_clear()
+    changed = scattering_identity.__wrapped__()
+    monkeypatch.undo()
+    morlet_bank.cache_clear()
+    assert changed != before == scattering_identity.__wrapped__()
 
 
 def test_registering_twice_is_harmless():

@@ -5,10 +5,13 @@ import pytest
 from scipy import stats
 
 from bench.statistics import (
+    GROUPS,
     frechet_distance,
     group_of,
     holm,
+    kernel_distance,
     leave_group_out_frechet,
+    leave_group_out_kernel,
     leave_group_out_mean,
     noise_floor,
     paired_difference,
@@ -51,23 +54,35 @@ def test_without_an_effect_of_seeds_it_is_the_t_interval_over_groups_of_images()
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
+def mean_squares(values):
+    """Of three seeds, of 20 images, each a group, and of the rest."""
+    by_seed, by_image = values.mean(axis=1), values.mean(axis=0)
+    rest = values - by_seed[:, None] - by_image + values.mean()
+    return 20 * by_seed.var(ddof=1), 3 * by_image.var(ddof=1), (rest**2).sum() / 38
+
+
 def test_the_error_is_that_of_crossed_effects():
     """The residual is in both mean squares, and counts once."""
     generator = np.random.default_rng(0)
-    values = crossed(generator, 3, 20, by_seed=4, by_image=4, residual=2)  # an image a group
-    rest = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-    squares = np.array(
-        [
-            20 * np.var(values.mean(axis=1), ddof=1),
-            3 * np.var(values.mean(axis=0), ddof=1),
-            (rest**2).sum() / 38,
-        ]
-    )
+    values = crossed(generator, 3, 20, by_seed=4, by_image=4, residual=2)
+    squares = np.array(mean_squares(values))
     total = squares @ [1, 1, -1]
     freedom = total**2 / (squares**2 / [2, 19, 38]).sum()
     assert total > squares[:2].max()
     found = of_images(values)
     expected = stats.t.ppf(0.975, freedom) * np.sqrt(total / 60)
+    assert (found.high - found.low) / 2 == pytest.approx(expected)
+
+
+def test_the_error_is_never_below_that_of_seeds_or_images_alone_nor_are_the_degrees_of_freedom():
+    """Without any effect the residual may exceed what it is taken from."""
+    values = crossed(np.random.default_rng(23), 3, 20, by_seed=0, by_image=0, residual=1)
+    squares = np.array(mean_squares(values))
+    largest = squares[:2].max()
+    assert squares @ [1, 1, -1] < largest
+    assert largest**2 / (squares**2 / [2, 19, 38]).sum() < 2
+    found = of_images(values)
+    expected = stats.t.ppf(0.975, 2) * np.sqrt(largest / 60)
     assert (found.high - found.low) / 2 == pytest.approx(expected)
 
 
@@ -93,6 +108,9 @@ def test_a_single_seed_has_no_interval():
 def test_equal_methods_differ_by_zero_with_p_one():
     found = of_images(np.zeros((3, 40)))
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+    always = of_images(np.ones((3, 40)))
+    assert (always.value, always.low, always.high) == pytest.approx((1, 1, 1))
+    assert always.p == 0
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
@@ -102,7 +120,7 @@ def test_shapes_that_do_not_belong_together_are_refused():
 
 def test_holm_equals_the_steps_written_out():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.8, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
 
 
@@ -190,6 +208,32 @@ def test_intervals_of_frechet_differences_cover_the_truth_and_correct_the_bias()
     error = np.std(estimates) / 400**0.5
     assert abs(np.mean(estimates) - expected) < 4 * error
     assert abs(np.mean(plain) - expected) > 2 * abs(np.mean(estimates) - expected)
+
+
+@pytest.mark.slow
+def test_intervals_of_kernel_differences_cover_the_truth_at_least_as_often():
+    """As above; between normal sets with covariances S and T the distance is 3 |S - T|^2 / d."""
+    generator = np.random.default_rng(0)
+    dimension, images, seeds = 8, 300, 3
+    scales = np.exp(-np.arange(dimension) / 4)
+    covered, estimates = [], []
+    mean_effect = math.exp(4**2 * 0.05**2 / 2)  # of the fourth power of a log-normal
+    expected = 3 / dimension * (0.5**4 - 0.4**4) * mean_effect
+    for _ in range(200):
+        first = generator.normal(size=(images, dimension)) * scales
+        whole, left_out = np.empty(seeds), np.empty((seeds, GROUPS))
+        for seed, effect in enumerate(np.exp(0.05 * generator.normal(size=seeds))):
+            more, less = (
+                first + noise * effect * generator.normal(size=first.shape) for noise in (0.5, 0.4)
+            )
+            whole[seed] = kernel_distance(first, more) - kernel_distance(first, less)
+            left_out[seed] = leave_group_out_kernel(first, more)
+            left_out[seed] -= leave_group_out_kernel(first, less)
+        found = paired_difference(whole, left_out, images=images)
+        covered.append(found.low <= expected <= found.high)
+        estimates.append(found.value)
+    assert np.mean(covered) - 0.95 > -COVERAGE_ERROR / 200**0.5
+    assert abs(np.mean(estimates) - expected) < 4 * np.std(estimates) / 200**0.5
 
 
 @pytest.mark.slow

@@ -1,0 +1,142 @@
+"""DINOv2 as torchvision's vision transformer, from a file of published weights.
+
+Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2023,
+https://arxiv.org/abs/2304.07193. Its class token serves Frechet distances since Stein et al.,
+"Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
+models", NeurIPS 2023, https://arxiv.org/abs/2306.04675.
+
+torch-fidelity 0.4 gets code and weights from the network. The architecture is the usual vision
+transformer but for two things, which are folded into the weights here:
+
+- LayerScale multiplies the output of each attention and each MLP by a learned vector; the linear
+  layer before it takes that factor.
+- Positions were learned on a grid of 37 x 37 patches. They are resampled to 16 x 16 (224 px) as the
+  authors do it: bicubic, with 0.1 added to the new side, which moves the sampling points a little.
+
+Models with registers or with a gated MLP (ViT-g) are other architectures and refused.
+"""
+
+import math
+import pickle
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.weights import WeightFile
+
+IMAGE_SIDE = 224  # pixels, as torch-fidelity resizes for DINOv2
+_HEAD_CHANNELS = 64
+_POSITION_OFFSET = 0.1
+
+
+def read_weights(file: WeightFile, *, width: int) -> dict[str, Tensor]:
+    """Reads a published state dict as plain tensors: no SHA-256 is published to check it by.
+
+    Args:
+        file: where it lies.
+        width: of the model that it must hold, in channels.
+
+    Raises:
+        FileNotFoundError: the file is not on this machine.
+        ValueError: it holds something else.
+    """
+    path = file.checked_path(otherwise="choose the extractor 'scattering'")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        found = weights["cls_token"].shape[-1]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} does not hold {file.name} as plain tensors; delete it and get it again from "
+            f"{file.url}"
+        ) from None
+    if found != width:
+        raise ValueError(f"{path} is not {file.name}: {found} channels, expected {width}")
+    return weights
+
+
+def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
+    """Builds the network in eval mode: normalised images (b, 3, 224, 224) to class tokens (b, d).
+
+    Args:
+        weights: the published state dict, which also decides width and depth.
+
+    Raises:
+        ValueError: it is not that of a DINOv2 without registers and with a plain MLP.
+    """
+    depth = sum(key.startswith("blocks.") and key.endswith(".norm1.weight") for key in weights)
+    try:
+        if "register_tokens" in weights:
+            raise ValueError("a DINOv2 with registers is another model; expected one without")
+        state = _stem(weights)
+        for block in range(max(depth, 1)):
+            state |= _block(weights, f"blocks.{block}", f"encoder.layers.encoder_layer_{block}")
+        width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
+    except KeyError as error:
+        raise ValueError(
+            f"expected the weights of a DINOv2 ViT-S, ViT-B or ViT-L, but {error} is missing"
+        ) from None
+    return _assemble(state, depth=depth, width=width, patch=patch)
+
+
+def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
+    """Position vectors of the class token and of a square grid, on a grid of another side."""
+    old = math.isqrt(positions.shape[1] - 1)
+    if old == side:
+        return positions
+    grid = positions[:, 1:].unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    scale = (side + _POSITION_OFFSET) / old
+    grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _stem(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Everything but the blocks, under torchvision's names."""
+    side = IMAGE_SIDE // weights["patch_embed.proj.weight"].shape[-1]
+    return {
+        "class_token": weights["cls_token"],
+        "conv_proj.weight": weights["patch_embed.proj.weight"],
+        "conv_proj.bias": weights["patch_embed.proj.bias"],
+        "encoder.pos_embedding": resample_positions(weights["pos_embed"], side),
+        "encoder.ln.weight": weights["norm.weight"],
+        "encoder.ln.bias": weights["norm.bias"],
+    }
+
+
+def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    """One transformer block under torchvision's names, with LayerScale folded in."""
+    state: dict[str, Tensor] = {}
+    for part in ("weight", "bias"):
+        state |= {
+            f"{new}.ln_1.{part}": weights[f"{old}.norm1.{part}"],
+            f"{new}.self_attention.in_proj_{part}": weights[f"{old}.attn.qkv.{part}"],
+            f"{new}.ln_2.{part}": weights[f"{old}.norm2.{part}"],
+            f"{new}.mlp.0.{part}": weights[f"{old}.mlp.fc1.{part}"],
+        }
+        for scale, linear, target in (
+            ("ls1", "attn.proj", "self_attention.out_proj"),
+            ("ls2", "mlp.fc2", "mlp.3"),
+        ):
+            factor = weights[f"{old}.{scale}.gamma"]
+            value = weights[f"{old}.{linear}.{part}"]
+            state[f"{new}.{target}.{part}"] = factor.view(-1, *(1,) * (value.ndim - 1)) * value
+    return state
+
+
+def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -> nn.Module:
+    from torchvision.models import VisionTransformer  # takes seconds to import
+
+    with torch.device("meta"):  # draws no random weights
+        network = VisionTransformer(
+            image_size=IMAGE_SIDE,
+            patch_size=patch,
+            num_layers=depth,
+            num_heads=width // _HEAD_CHANNELS,
+            hidden_dim=width,
+            mlp_dim=4 * width,
+        )
+    network.heads = nn.Identity()
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)

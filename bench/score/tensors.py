@@ -1,0 +1,92 @@
+"""Scores images that lie in memory: tensors, or what a function makes of them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from bench.evaluate import Evaluation
+from bench.metrics import CodebookReport, CodebookStatistics, to_float, to_uint8
+from bench.metrics.pixels import check_pair
+from bench.score.judge import PIXELS_PER_BATCH, build_judge
+
+_FUNCTION_BATCH = 16
+
+
+def score(
+    images: UInt8[Tensor, "n 3 h w"],
+    reconstruction: UInt8[Tensor, "n 3 h w"],
+    *,
+    indices: Int[Tensor, "m k *spatial"] | None = None,
+    codebook_sizes: Sequence[int] = (),
+    extractor: str = "auto",
+    perceptual: str = "auto",
+    metrics: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Scores reconstructions against their originals.
+
+    Args:
+        images: originals.
+        reconstruction: in the same order.
+        indices: of the codes behind the reconstructions, if codebooks are to be judged too.
+        codebook_sizes: codes in each codebook; as many as `indices` has.
+        extractor: see `build_judge`, as the others.
+
+    Raises:
+        TypeError, ValueError: not two equal uint8 stacks of at least 2 images, indices of another
+            number, type or range, an unknown name, or images that do not suffice for a metric.
+        FileNotFoundError: weights that were asked for are not on this machine.
+    """
+    check_pair(images, reconstruction)
+    codebooks = count_codes(indices, codebook_sizes, images=len(images))
+    judge = build_judge(extractor=extractor, perceptual=perceptual, metrics=metrics, device=device)
+    size = max(1, PIXELS_PER_BATCH // images[0, 0].numel())
+    pairs = zip(images.split(size), reconstruction.split(size), strict=True)
+    return judge.evaluate(pairs, images=len(images), codebooks=codebooks)
+
+
+def score_function(
+    reconstruct: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b 3 h w"]],
+    images: UInt8[Tensor, "n 3 h w"],
+    *,
+    extractor: str = "auto",
+    perceptual: str = "auto",
+    metrics: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Scores what a function makes of images in [-1, 1]; its result is rounded to bytes.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as `score`.
+    """
+    with torch.inference_mode():
+        parts = images.split(_FUNCTION_BATCH)
+        batches = [to_uint8(reconstruct(to_float(part)).cpu()) for part in parts]
+    return score(
+        images,
+        torch.cat(batches),
+        extractor=extractor,
+        perceptual=perceptual,
+        metrics=metrics,
+        device=device,
+    )
+
+
+def count_codes(
+    indices: Int[Tensor, "m k *spatial"] | None, codebook_sizes: Sequence[int], *, images: int
+) -> CodebookReport:
+    """How the codes behind so many images were used; of no codebook without indices.
+
+    Raises:
+        ValueError: indices without sizes or sizes without indices, or of another number of images.
+    """
+    statistics = CodebookStatistics(codebook_sizes)
+    if (indices is None) != (not codebook_sizes):
+        raise ValueError("indices and codebook_sizes are given together, or neither")
+    if indices is not None:
+        if len(indices) != images:
+            raise ValueError(f"got indices of {len(indices)} images for {images} images")
+        statistics.add(indices)
+    return statistics.result()

@@ -1,0 +1,36 @@
+"""The model card of the embedded extractor says what the code and the validation say."""
+
+import re
+from pathlib import Path
+
+import bench.metrics
+from bench.metrics.distortions import DAMAGES, DISTORTIONS
+from bench.metrics.scattering import DIMENSION, SMALLEST_SIDE, Scattering, scattering_identity
+from models.perceptual import _RECIPES
+
+CARD = (Path(bench.metrics.__file__).parent / "scattering.md").read_text(encoding="utf-8")
+VALIDATION = Path("leaderboards/metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_card_is_of_this_version():
+    assert CARD.startswith(f"# Model card: {scattering_identity()}\n")
+    assert f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels" in CARD
+    assert f"| output | {DIMENSION} features an image" in CARD
+    size = sum(buffer.nbytes for buffer in Scattering().buffers())
+    assert f"| size | {size} bytes" in CARD
+    assert not list(Scattering().parameters())
+
+
+def test_its_figures_are_those_of_the_validation():
+    rows = re.findall(r"^\| .* of 10 \| .*$", CARD, re.MULTILINE)
+    assert len(rows) == 3
+    assert all(row in VALIDATION for row in rows)
+    assert f"{len(DAMAGES)} severities".replace("5", "five") in " ".join(CARD.split())
+    assert len(DISTORTIONS) == 10
+    for name, strongest in {"blur": "20.4", "dropped tokens": "5.55"}.items():
+        assert re.search(rf"^\| {name} \|.*\| {strongest} \|$", VALIDATION, re.MULTILINE)
+        assert strongest in CARD
+
+
+def test_no_training_loss_is_built_on_the_extractor():
+    assert not any("scattering" in name for name in _RECIPES)

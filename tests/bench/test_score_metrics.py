@@ -1,0 +1,221 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.evaluate import choose_perceptual_metric, evaluate
+from bench.metrics import CodebookStatistics, choose_extractor, ms_ssim
+from bench.metrics.infinity import frechet_distance_at_infinity
+from bench.metrics.precision_recall import precision, recall
+from bench.metrics.registered import open_extractor
+from bench.score import judge, score
+from bench.score.__main__ import main
+from bench.score.metrics import Request, read_requests
+from bench.statistics import frechet_distance, kernel_distance
+
+OPTIONS = {"extractor": "scattering", "perceptual": "none"}
+
+
+def pair(count, side, seed=0):
+    """Smooth random pictures and the same with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=generator) * 255
+    images = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear").round()
+    noisy = images + 12 * torch.randn(images.shape, generator=generator)
+    return images.byte(), noisy.clamp(0, 255).round().byte()
+
+
+@pytest.fixture(scope="module")
+def small():
+    return pair(24, 40)
+
+
+def test_the_scores_are_those_of_the_ranking(small):
+    images, noisy = small[0], small[1].clone()
+    noisy[3] = images[3]  # an exact image, which is left out of the mean PSNR
+    expected = evaluate(
+        images,
+        noisy,
+        CodebookStatistics([]).result(),
+        extractor=choose_extractor("scattering"),
+        perceptual=choose_perceptual_metric("lpips_rand"),
+        device=torch.device("cpu"),
+    )
+    assert score(images, noisy, extractor="scattering", perceptual="lpips_rand") == expected
+
+
+def test_batches_of_any_size_give_the_same_scores(small, monkeypatch):
+    asked = {"metrics": ("precision", "recall", "kid"), **OPTIONS}
+    whole = score(*small, **asked)
+    monkeypatch.setattr("bench.score.tensors.PIXELS_PER_BATCH", 5 * 40 * 40)
+    parts = score(*small, **asked)
+    assert parts.metrics == pytest.approx(whole.metrics, rel=1e-4)
+    assert parts.per_image.keys() == whole.per_image.keys()
+    for name, values in whole.per_image.items():
+        assert parts.per_image[name] == pytest.approx(values, rel=1e-9)
+    for name, values in whole.leave_group_out.items():
+        assert parts.leave_group_out[name] == pytest.approx(values, rel=1e-3)
+
+
+def test_the_order_of_the_pairs_does_not_matter(small):
+    asked = {"metrics": ("precision", "recall", "fd"), **OPTIONS}
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    shuffled = score(small[0][order], small[1][order], **asked).metrics
+    assert shuffled == pytest.approx(score(*small, **asked).metrics, rel=1e-6)
+
+
+@pytest.mark.parametrize("said", [23, 25])
+def test_another_number_of_pairs_than_said_is_refused(small, said):
+    opened = judge.build_judge(**OPTIONS)
+    codebooks = CodebookStatistics([]).result()
+    with pytest.raises(ValueError, match=f"expected {said} pairs of images, got"):
+        opened.evaluate([small], images=said, codebooks=codebooks)
+
+
+def test_identity_is_perfect_in_every_metric():
+    images, _ = pair(4, 176)
+    metrics = score(images, images, metrics=("precision", "recall", "ms_ssim"), **OPTIONS).metrics
+    assert metrics["precision_scattering_v2"] == metrics["recall_scattering_v2"] == 1
+    assert metrics["ms_ssim"] == pytest.approx(1)
+    assert metrics["fd_scattering_v2"] == pytest.approx(0, abs=1e-9)
+
+
+def test_ms_ssim_has_a_value_for_every_image():
+    images, noisy = pair(3, 180)
+    evaluation = score(images, noisy, metrics=("ms_ssim",), **OPTIONS)
+    expected = ms_ssim(images, noisy)
+    assert evaluation.per_image["ms_ssim"] == pytest.approx(expected.tolist())
+    assert evaluation.metrics["ms_ssim"] == pytest.approx(expected.mean().item())
+
+
+@pytest.fixture
+def other_extractor(monkeypatch):
+    """Lets `vgg16` be opened without its file: mean and spread of each colour."""
+
+    class Colours(torch.nn.Module):
+        def forward(self, images):
+            pixels = images.float().flatten(2)
+            return (torch.cat([pixels.mean(dim=2), pixels.std(dim=2)], dim=1),)
+
+    def opened(name, *, device):
+        real = open_extractor("scattering", device=device)
+        if name != "vgg16":
+            return real
+        return judge.RegisteredExtractor(
+            name=name, identity="vgg16-01234567", network=Colours(), device=real.device
+        )
+
+    monkeypatch.setattr(judge, "open_extractor", opened)
+    return Colours()
+
+
+def test_a_metric_may_name_another_extractor(other_extractor):
+    images, noisy = pair(24, 40)
+    noisy[8:] = noisy[:8].repeat(2, 1, 1, 1)  # fewer pictures: precise, but with little recall
+    asked = ("fd:vgg16", "kid:vgg16", "fd_infinity:vgg16", "precision:vgg16", "recall:vgg16")
+    found = score(images, noisy, metrics=(*asked, "recall"), **OPTIONS).metrics
+    sets = [other_extractor(x)[0] for x in (images, noisy)]
+    arrays = [x.double().numpy() for x in sets]
+    expected = {
+        "fd_vgg16": frechet_distance(*arrays),
+        "kid_vgg16": kernel_distance(*arrays),
+        "fd_infinity_vgg16": frechet_distance_at_infinity(*sets),
+        "precision_vgg16": precision(*sets),
+        "recall_vgg16": recall(*sets),
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-6)
+    assert len({round(value, 6) for value in expected.values()}) == 5
+    own = open_extractor("scattering", device="cpu")
+    assert found["recall_scattering_v2"] == recall(own.features(images), own.features(noisy))
+    assert "precision_scattering_v2" not in found
+
+
+def test_requests_are_read_once_each():
+    assert read_requests(["sfid", "fd:vgg16", "ms_ssim", "fd:vgg16"]) == [
+        Request("fd", "inception-spatial"),
+        Request("fd", "vgg16"),
+        Request("ms_ssim"),
+    ]
+    assert [request.name for request in read_requests(["kid", "kid:vgg16"])] == ["kid", "kid:vgg16"]
+
+
+def write(folder, count=4, side=40):
+    for role, images in zip(("reference", "reconstruction"), pair(count, side), strict=True):
+        (folder / role).mkdir()
+        for number, image in enumerate(images):
+            pixels = np.ascontiguousarray(image.permute(1, 2, 0))
+            Image.fromarray(pixels).save(folder / role / f"{number}.png")
+
+
+def run(folder, *more):
+    return main(
+        [
+            *(f"{role}={folder / role}" for role in ("reference", "reconstruction")),
+            f"output={folder / 'scores'}",
+            "perceptual=none",
+            *more,
+        ]
+    )
+
+
+def test_the_command_puts_them_into_table_and_record(tmp_path, capsys, other_extractor):
+    write(tmp_path)
+    assert run(tmp_path, "extractor=scattering", "metrics=recall,kid:vgg16") == 0
+    table = capsys.readouterr().out
+    (file,) = (tmp_path / "scores").glob("*.json")
+    record = json.loads(file.read_text())
+    assert record["metrics"].keys() >= {"recall_scattering_v2", "kid_vgg16"}
+    assert record["requested"] == ["recall", "kid:vgg16"]
+    assert record["extractors"] == ["vgg16-01234567"]
+    assert f"| recall_scattering_v2 | {record['metrics']['recall_scattering_v2']:.6g} |" in table
+    assert "`vgg16-01234567`" in table
+    assert run(tmp_path, "extractor=scattering", "metrics=recall") == 0
+    assert len(list((tmp_path / "scores").glob("*.json"))) == 2  # another request, another record
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("metrics=precison", "unknown metric 'precison'; known:"),
+        ("metrics=fd:dinov2", "unknown extractor 'dinov2'; known:"),
+        ("metrics=sfid:vgg16", "got 'sfid:vgg16'; an extractor follows only fd:NAME"),
+        ("metrics=fd:", "got 'fd:'; an extractor follows only fd:NAME"),
+        ("metrics=ms_ssim,", "unknown metric ''"),
+        ("metrics=ms_ssim", "at least 176 x 176 pixels, got 40 x 40"),
+        ("metrics=fd_infinity", "at least 672 images for 168 features"),
+        ("metrics=fd:vgg16", "curl --create-dirs -Lo"),
+        ("metrics=sfid", "curl --create-dirs -Lo"),
+        ("extractor=inception-v3", "unknown extractor 'inception-v3'; known:"),
+        ("device=gpu", "got device 'gpu'"),
+    ],
+)
+def test_bad_requests_end_with_one_message_and_nothing_written(
+    option, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    write(tmp_path)
+    assert run(tmp_path, option) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert not (tmp_path / "scores").exists()
+
+
+def test_three_images_are_too_few_for_precision(tmp_path, capsys):
+    write(tmp_path, count=3)
+    assert run(tmp_path, "extractor=scattering", "metrics=precision") == 2
+    assert "precision needs at least 4 images, got 3" in capsys.readouterr().err
+
+
+def test_the_images_are_in_the_identity_however_they_are_batched(tmp_path, monkeypatch):
+    write(tmp_path)
+    for pixels in (2**20, 2 * 40 * 40):
+        monkeypatch.setattr("bench.score.__main__.PIXELS_PER_BATCH", pixels)
+        assert run(tmp_path, "extractor=scattering") == 0
+    (file,) = (tmp_path / "scores").glob("*.json")
+    record = json.loads(file.read_text())
+    assert len(record["reference_sha256"]) == len(record["reconstruction_sha256"]) == 64
+    assert record["reference_sha256"] != record["reconstruction_sha256"]
