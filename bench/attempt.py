@@ -1,7 +1,7 @@
 """One attempt at a run: train, judge, and a record of whatever happened."""
 
 import hashlib
-import math
+import statistics
 import time
 import traceback
 from dataclasses import asdict
@@ -20,14 +20,16 @@ from bench.flops import train_step_flops
 from bench.metrics import CodebookReport
 from bench.pictures import save_comparison
 from bench.prepare import Job
+from bench.progress import MetricsLog
 from bench.record import Record, next_attempt, read_record
 from bench.seeds import STREAMS, stream_seed
 from bench.train import DivergedError, Trainer
 from models import AutoEncoder
 from quantizers import NonFiniteLatentError
 
-_COLLAPSE = 0.01  # of the codebook's size, by perplexity
+_COLLAPSE = 0.01  # of the codes beyond the first, by perplexity
 _POSITIONS_PER_CODE = 10
+_HEALTH = ("quantization_snr_db", "code_norm_drift", "dead_codes")
 _PLACES = ("runs", "leaderboards", "tensorboard", "retry")
 
 
@@ -110,6 +112,7 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
         "learning_rates": _learning_rates(trainer),
         "train_step_flops": flops,
     }
+    facts["training"] = _health(job)
     facts["timing"] = {
         "ms_per_step": trainer.window.median_ms_per_step,
         "train_seconds": trainer.window.seconds,
@@ -141,6 +144,14 @@ def _judge(job: Job, autoencoder: AutoEncoder, facts: dict[str, Any]) -> tuple[s
     facts["rate"] |= _measured_rate(codebooks)
     save_comparison(job.directory / "reconstructions.png", images, reconstruction)
     return _verdict(codebooks)
+
+
+def _health(job: Job) -> dict[str, float]:
+    """Of the codes, from the log's line of the last step: a resumed run may have had none to do."""
+    for line in MetricsLog.lines(job.directory):
+        if line["step"] == job.config.steps:
+            return {name: line[name] for name in _HEALTH if name in line}
+    return {}
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, list[float]]:
@@ -210,12 +221,18 @@ def _measured_rate(codebooks: CodebookReport) -> dict[str, float | None]:
 
 
 def _verdict(codebooks: CodebookReport) -> tuple[str, str]:
-    """A run whose codes carry less than 1 % of its codebook has collapsed."""
-    relative = codebooks.relative_perplexity
-    if relative is None or relative >= _COLLAPSE:
+    """A run whose codebooks use less than 1 % of their codes, in the mean, has collapsed.
+
+    By perplexity, less the one code that is always used. The product of the perplexities says
+    nothing here: of many codebooks it is far below 1 % where each is well used.
+    """
+    used = [(2**use.entropy_bits - 1) / (use.codebook_size - 1) for use in codebooks.codebooks]
+    if not used or statistics.mean(used) >= _COLLAPSE:
         return "ok", ""
-    size = math.prod(use.codebook_size for use in codebooks.codebooks)
-    return "collapsed", f"perplexity {codebooks.perplexity:.3g} of {size} codes"
+    sizes = [use.codebook_size for use in codebooks.codebooks]
+    perplexities = [f"{2**use.entropy_bits:.3g}" for use in codebooks.codebooks]
+    codes = " x ".join(map(str, sizes))
+    return "collapsed", f"perplexity {' x '.join(perplexities)} of {codes} codes"
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Record:
         per_image: the values behind these means, in test order.
         leave_group_out: metrics that are no means over images, without each group of test images.
         codebooks: use of each codebook.
+        training: health of the codes at the last line of the training log; see `bench.window` and
+            `bench.norm_drift`. Empty in records from before it was kept.
         budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.
@@ -67,6 +69,7 @@ class Record:
     per_image: dict[str, list[float | None]] = field(default_factory=dict)
     leave_group_out: dict[str, list[float]] = field(default_factory=dict)
     codebooks: list[dict[str, Any]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, Any] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from bench.data import Batch, ImageSet, index_digest, training_batches
 from bench.ema import WeightAverage
 from bench.interrupt import Interrupted, StopRequest
 from bench.metrics import to_float
+from bench.norm_drift import NormDrift
 from bench.progress import MetricsLog, Progress
 from bench.seeds import stream_seed
 from bench.window import StepWindow
@@ -54,7 +55,8 @@ class Trainer:
         average: the averaged weights, which are judged.
         step: steps done.
         batches_sha256: chained hash of the indices and pixel sums of all batches so far.
-        window: losses and times since the last log.
+        window: losses, times and health of the codes since the last log.
+        norm_drift: of the codes, from the fresh networks on, also in a resumed run.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Trainer:
         self.step = 0
         self.batches_sha256 = ""
         self.window = StepWindow()
+        self.norm_drift = NormDrift(self.autoencoder.bottleneck.quantizer)
         self._restore()
 
     def run(self) -> None:
@@ -142,7 +145,7 @@ class Trainer:
                 losses["discriminator"] = self.adversary.loss(images, output.reconstruction)
             self._update(self.adversary.optimizer, losses["discriminator"])
         self.average.update(self.autoencoder, self.step)
-        self.window.add(losses, images, output.reconstruction.detach(), output.indices)
+        self.window.add(losses, images, output)
         self.batches_sha256 = index_digest(self.batches_sha256, _identity(batch))
         self.step += 1
 
@@ -181,7 +184,8 @@ class Trainer:
 
     def _log(self, log: MetricsLog, progress: Progress) -> None:
         """Fetches the window's values, the only time in between that the host waits."""
-        values = self.window.summary(self.autoencoder.bottleneck.quantizer.codebook_sizes)
+        values = self.norm_drift.values()
+        values |= self.window.summary(self.autoencoder.bottleneck.quantizer.codebook_sizes)
         log.write(self.step, values)
         progress.show(self.step, values)
         bad = [name for name, value in values.items() if value != value or abs(value) == torch.inf]

@@ -23,11 +23,15 @@ class BottleneckOutput:
 
     Attributes:
         features: what the decoder sees; same shape as what the encoder gave.
+        latent: what the quantizer was given.
+        quantized: what it made of the latent.
         indices: one integer per codebook and position.
         losses: scalars of the quantizer to add to the training loss, already weighted.
     """
 
     features: Float[Tensor, "b f h w"]
+    latent: Float[Tensor, "b c h w"]
+    quantized: Float[Tensor, "b c h w"]
     indices: Int[Tensor, "b k h w"]
     losses: Mapping[str, Float[Tensor, ""]]
 
@@ -38,11 +42,15 @@ class AutoEncoderOutput:
 
     Attributes:
         reconstruction: images in about [-1, 1], not clamped.
+        latent: what the quantizer was given.
+        quantized: what it made of the latent.
         indices: one integer per codebook and latent position.
         losses: scalars of the quantizer to add to the training loss, already weighted.
     """
 
     reconstruction: Float[Tensor, "b 3 H W"]
+    latent: Float[Tensor, "b c h w"]
+    quantized: Float[Tensor, "b c h w"]
     indices: Int[Tensor, "b k h w"]
     losses: Mapping[str, Float[Tensor, ""]]
 
@@ -70,9 +78,12 @@ class Bottleneck(nn.Module):
         self.from_latent = kaiming(nn.Conv2d(quantizer.latent_channels, feature_channels, 1))
 
     def forward(self, features: Float[Tensor, "b f h w"]) -> BottleneckOutput:
-        output = self.quantizer(self.to_latent(features))
+        latent = self.to_latent(features)
+        output = self.quantizer(latent)
         return BottleneckOutput(
             features=self._restore(output.quantized),
+            latent=latent,
+            quantized=output.quantized,
             indices=output.indices,
             losses=output.losses,
         )
@@ -129,6 +140,8 @@ class AutoEncoder(nn.Module):
         output = self.bottleneck(self.encoder(images))
         return AutoEncoderOutput(
             reconstruction=self.decoder(output.features),
+            latent=output.latent,
+            quantized=output.quantized,
             indices=output.indices,
             losses=output.losses,
         )

@@ -78,6 +78,14 @@ def test_an_unknown_field_is_named(tmp_path):
         read_record(path)
 
 
+def test_a_record_from_before_the_health_of_codes_was_kept_is_readable(tmp_path):
+    path = write_record(tmp_path, record())
+    content = json.loads(path.read_text())
+    del content["sha256"], content["training"]
+    path.write_text(json.dumps(content | {"sha256": canonical_sha256(content)}))
+    assert read_record(path) == record()
+
+
 def test_a_changed_number_is_noticed(tmp_path):
     path = write_record(tmp_path, record(psnr=25.0))
     path.write_text(path.read_text().replace("25.0", "26.0"))

@@ -106,14 +106,17 @@ def test_a_killed_and_resumed_run_equals_a_straight_one_bit_for_bit(
 
 def test_the_log_of_a_resumed_run_has_every_step_once(trainer, tmp_path, monkeypatch):
     settings = ("recipe.steps=8", "recipe.checkpoint_every=4", "recipe.log_every=1")
+    trainer(*settings, directory="straight").run()
     killed = trainer(*settings)
     kill_after(killed, 6, monkeypatch)
     with pytest.raises(MemoryError):
         killed.run()
     trainer(*settings).run()
-    lines = MetricsLog.lines(tmp_path / "run")
+    lines, straight = (MetricsLog.lines(tmp_path / name) for name in ("run", "straight"))
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert {"loss", "psnr_db", "usage", "discriminator", "ms_per_step"} <= set(lines[0])
+    for key in ("loss", "quantization_snr_db", "code_norm_drift", "dead_codes"):
+        assert [line[key] for line in lines] == [line[key] for line in straight], key
 
 
 def test_training_moves_frame_codebook_discriminator_and_average(trainer):

@@ -86,6 +86,16 @@ def test_shapes_and_losses_are_those_of_the_quantizer(images):
     }
 
 
+def test_the_latent_and_what_became_of_it_are_part_of_the_output(images):
+    model = autoencoder(build("gsq", **QUANTIZERS["gsq"])).eval()
+    with torch.no_grad():
+        output = model(images)
+        assert torch.equal(output.latent, model.bottleneck.to_latent(model.encoder(images)))
+        again = model.bottleneck.quantizer(output.latent)
+        assert torch.equal(output.quantized, again.quantized)
+        assert not torch.equal(output.quantized, output.latent)
+
+
 @pytest.mark.parametrize("name", ["none", *QUANTIZERS])
 def test_a_training_step_reaches_every_parameter_of_the_frame(name, images):
     model = autoencoder(build(name, **QUANTIZERS.get(name, {})))
