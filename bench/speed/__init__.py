@@ -1,0 +1,1 @@
+"""Time and memory of this code beside that of other libraries: `python -m bench.speed`."""

@@ -1,0 +1,162 @@
+"""Measures time and memory of this code beside that of other libraries, and writes `speed.md`.
+
+    python -m bench.speed [grid=full] [sections=search,training]
+
+    sections=all                search, methods, entropy, training, frame, judge, startup, loader
+    grid=small                  small: about four minutes on two cores; full: hours
+    quantizer='glob(*)'         names, or a pattern, for the training step
+    plugins=                    modules that register quantizers of your own
+    device=auto                 auto, cpu, cuda; the page of a GPU is speed-NAME.md
+    leaderboards=leaderboards   folder of the page
+
+Libraries to compare with that are not installed are shown as such. Run it on a machine that does
+nothing else. The page holds the chosen sections alone.
+"""
+
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config import ConfigError
+from bench.explain import unknown
+from bench.files import write_text
+from bench.options import OptionError, read_options
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.speed.page import Section
+
+SECTIONS = ("search", "methods", "entropy", "training", "frame", "judge", "startup", "loader")
+_GRIDS = ("small", "full")
+_DEVICES = ("auto", "cpu", "cuda")
+_OPTIONS = {
+    "sections": "all",
+    "grid": "small",
+    "quantizer": "glob(*)",
+    "plugins": "",
+    "device": "auto",
+    "leaderboards": "leaderboards",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit code: 0, 1 for a section that failed, 2 for a typo."""
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(__doc__)
+        return 0
+    words = [word for word in arguments if not word.startswith("leaderboards=")]
+    try:
+        options = read_options(arguments, _OPTIONS)
+        return _run(options, shlex.join(["python", "-m", "bench.speed", *words]))
+    except (OptionError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: Mapping[str, str], command: str) -> int:
+    chosen = list(SECTIONS) if options["sections"] == "all" else options["sections"].split(",")
+    for name in chosen:
+        _known("section", name, SECTIONS)
+    _known("grid", options["grid"], _GRIDS)
+    device = _device(options["device"])
+
+    from bench import plugins
+    from bench.methods import chosen as named
+    from bench.speed.page import Section, markdown, say
+
+    plugins.load(options["plugins"].split(",") if options["plugins"] else [])
+    each = _measurements(options["grid"], named(options["quantizer"]), device)
+    facts, sections, failed = _facts(device), [], False
+    for name in (section for section in SECTIONS if section in chosen):
+        started = time.perf_counter()
+        try:
+            sections.append(each[name]())
+        except Exception as error:
+            failed = True
+            message = f"{type(error).__name__}: {error}"
+            sections.append(Section(name.capitalize(), f"Failed: {message}"))
+            say(f"{name} failed: {message}")
+        say(f"{name}: {time.perf_counter() - started:.0f} s")
+    facts["load average at the end"] = _load()
+    path = Path(options["leaderboards"]) / _file_name(device)
+    write_text(path, markdown(sections, command=command, device=_name(device), facts=facts))
+    print(f"written: {path}")
+    return int(failed)
+
+
+def _measurements(
+    grid: str, quantizers: Sequence[str], device: "torch.device"
+) -> "dict[str, Callable[[], Section]]":
+    from bench.speed import entropy, frame, judge, methods, search, startup, training
+
+    return {
+        "search": lambda: search.measure(search.GRIDS[grid], device),
+        "methods": lambda: methods.measure(methods.GRIDS[grid], device),
+        "entropy": lambda: entropy.measure(entropy.GRIDS[grid], device),
+        "training": lambda: training.measure(quantizers, training.GRIDS[grid], device),
+        "frame": lambda: frame.measure_frame(frame.STEPS[grid], device),
+        "judge": lambda: judge.measure(judge.IMAGES[grid], device),
+        "startup": lambda: startup.measure(startup.ROUNDS[grid]),
+        "loader": lambda: frame.measure_loader(frame.STEPS[grid], device),
+    }
+
+
+def _facts(device: "torch.device") -> dict[str, Any]:
+    """Machine, threads and versions, as the page ends with."""
+    from bench.environment import environment
+    from bench.speed.peers import versions
+
+    facts = environment(device)
+    packages = facts.pop("packages") | versions()
+    keys = ("processor", "gpu", "cuda", "cpus", "threads", "python", "system")
+    return {key: facts[key] for key in keys if key in facts} | {
+        "extra memory": "what torch allocates"
+        if device.type == "cuda"
+        else "resident, at its peak",
+        "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
+        "load average at the start": _load(),
+    }
+
+
+def _device(name: str) -> "torch.device":
+    _known("device", name, _DEVICES)
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch finds no CUDA device; type device=cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _name(device: "torch.device") -> str:
+    from bench.environment import device_name
+
+    return device_name(device)
+
+
+def _file_name(device: "torch.device") -> str:
+    """`speed.md` on a CPU, `speed-h200.md` on an NVIDIA H200."""
+    if device.type == "cpu":
+        return "speed.md"
+    words = re.findall(r"[a-z0-9]+", _name(device).lower())
+    return f"speed-{'-'.join(word for word in words if word != 'nvidia')}.md"
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "-"
+
+
+def _known(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(unknown(what, value, known))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

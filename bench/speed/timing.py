@@ -1,0 +1,102 @@
+"""Times of calls that take turns, so that whatever slows the machine slows all of them.
+
+A pause goes before every call: the threads of another library's pool spin for about a millisecond
+after their work and would take the cores. A call that takes long is timed once, since a warm-up
+makes no difference to it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from bench.speed.page import say
+
+T = TypeVar("T")
+
+LONG_SECONDS = 2.0
+_LEAST_ROUNDS = 3
+_PAUSE_SECONDS = 0.005
+_PEAK_SIZE = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass
+class Times:
+    """Seconds of one call, of each time that it was made."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def timed(call: Callable[[], T], device: torch.device) -> tuple[float, T]:
+    """Wall-clock seconds of a call, the work on its device included, and its result."""
+    synchronize(device)
+    time.sleep(_PAUSE_SECONDS)
+    started = time.perf_counter()
+    result = call()
+    synchronize(device)
+    return time.perf_counter() - started, result
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    seconds: float,
+    device: torch.device,
+) -> dict[str, Times]:
+    """Times calls that are warm, each once a round.
+
+    Args:
+        calls: by name; those that ran before for at least `LONG_SECONDS` do not belong here.
+        rounds: at most.
+        seconds: after three rounds, no further one begins that would pass them.
+        device: where the calls compute.
+    """
+    times = {name: Times() for name in calls}
+    started = time.perf_counter()
+    for done in range(1, rounds + 1):
+        for name, call in calls.items():
+            times[name].seconds.append(timed(call, device)[0])
+        passed = time.perf_counter() - started
+        if done >= _LEAST_ROUNDS and passed + passed / done > seconds:
+            break
+    return times
+
+
+def within(seconds: float, items: Iterable[T], what: str) -> Iterator[T]:
+    """The items, until time is up; then says how many are left out."""
+    started, items = time.perf_counter(), list(items)
+    for place, item in enumerate(items):
+        if time.perf_counter() - started > seconds:
+            say(f"{what}: time is up after {seconds:.0f} s; {len(items) - place} left out")
+            return
+        yield item
+
+
+def left_out(planned: int, measured: int) -> str:
+    """A sentence for the page on what `within` did not yield."""
+    missing = planned - measured
+    return f" Left out since time was up: the last {missing} of {planned} sizes." if missing else ""
+
+
+def matmul_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The best of several products of two large square matrices: what this machine can do."""
+    size = _PEAK_SIZE[device.type]
+    a, b = torch.ones(2, size, size, device=device, dtype=dtype)
+    call = lambda: a @ b  # noqa: E731
+    call()
+    best = min(timed(call, device)[0] for _ in range(5))
+    return 2 * size**3 / best

@@ -1,0 +1,173 @@
+"""How long the training step takes with each quantizer, over the same step with none."""
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from bench.config import ConfigError
+from bench.speed.page import Section, duration, say
+from bench.speed.steps import Run, Stepper, configuration, nearest_rate, prepare, steppers
+from bench.speed.targets import Target, at_most, times
+from bench.speed.timing import synchronize
+from quantizers import lookup
+from quantizers.base import deferred_finite_checks
+
+_TEXT = """Recipe `{recipe}`, batch of {batch}, the whole step of `bench.train`. `over none`: median
+over rounds of a quantizer's time by that of `none` in the same round. The second `none` is a
+control: what it is off 1 is noise. {rounds} rounds after {warm_up} steps."""
+
+NONE, CONTROL = "none", "none, again"
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Length:
+    """How much to measure.
+
+    Attributes:
+        rounds: in each, every quantizer does one step; on CUDA ten.
+        seconds: no round begins that would pass them.
+        large: codebook sizes in bits at which `vq` and `gsq` are measured too.
+    """
+
+    rounds: int
+    seconds: float
+    large: tuple[int, ...] = ()
+
+
+GRIDS = {"small": Length(6, 30.0), "full": Length(40, 900.0, (12, 14, 16))}
+_LARGE = {
+    "vq": lambda bits: (bits, [f"quantizer.codebook_size={2**bits}"]),
+    "gsq": lambda bits: (
+        2 * bits,
+        [
+            "quantizer.groups=2",
+            "quantizer.group_channels=8",
+            f"quantizer.codebook_size={2**bits}",
+        ],
+    ),
+}
+
+
+def measure(
+    names: Sequence[str], length: Length, device: torch.device, *, overrides: Sequence[str] = ()
+) -> Section:
+    """The whole section.
+
+    Args:
+        names: of quantizers.
+        length: how much to measure.
+        device: on a GPU the recipe is `base`, on a CPU `tiny`.
+        overrides: of the configuration, as on the command line of `bench.run`.
+
+    Raises:
+        ConfigError: no quantizer can be measured.
+    """
+    words = [f"recipe={'base' if device.type == 'cuda' else 'tiny'}", *overrides]
+    runs = _runs(names, length, device, words)
+    with steppers(runs, _WARM_UP + length.rounds) as each:
+        say(f"training: {len(each)} trainers, up to {length.rounds} rounds")
+        seconds = _rounds(each, length, device)
+    recipe = runs[NONE].config.recipe
+    ratios = {
+        label: statistics.median(own / none for own, none in zip(taken, seconds[NONE], strict=True))
+        for label, taken in seconds.items()
+    }
+    rows = [
+        {
+            "quantizer": f"`{runs[label].point.name}`{', again' if label == CONTROL else ''}",
+            "operating point": runs[label].point.label,
+            "step": duration(statistics.median(taken)),
+            "over none": f"{ratios[label]:.3f}",
+        }
+        for label, taken in seconds.items()
+    ]
+    text = _TEXT.format(
+        recipe=recipe.name, batch=recipe.batch_size, warm_up=_WARM_UP, rounds=len(seconds[NONE])
+    )
+    return Section("Training step", text, rows, [_target(runs, ratios, recipe.name, device)])
+
+
+def _runs(
+    names: Sequence[str], length: Length, device: torch.device, words: Sequence[str]
+) -> dict[str, Run]:
+    """By label: `none` twice, every quantizer at 10 bits or near, and some with more codes."""
+    runs = {label: prepare(configuration(NONE, *words), device) for label in (NONE, CONTROL)}
+    for name in names:
+        if name == NONE:
+            continue
+        try:
+            rate = nearest_rate(name)
+            runs[name] = prepare(configuration(name, f"rate={rate:g}", *words), device)
+        except ConfigError as error:
+            say(f"training: {name} left out: {error}")
+        for bits in length.large if name in _LARGE else ():
+            rate, settings = _LARGE[name](bits)
+            config = configuration(name, f"rate={rate}", *settings, *words)
+            runs[f"{name}, V=2^{bits}"] = prepare(config, device)
+    return runs
+
+
+def _rounds(
+    each: dict[str, Stepper], length: Length, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of a step, a list a trainer with one entry a round; drops trainers that fail."""
+    steps = 10 if device.type == "cuda" else 1
+    deferred = deferred_finite_checks() if device.type == "cuda" else nullcontext(lambda: None)
+    with deferred as check_latents:
+        for label in list(each):
+            _warm_up(label, each)
+        seconds: dict[str, list[float]] = {label: [] for label in each}
+        started = time.perf_counter()
+        for done in range(1, length.rounds + 1):
+            for label, stepper in each.items():
+                seconds[label].append(_seconds(stepper, steps, device))
+                stepper.forget()
+            check_latents()
+            passed = time.perf_counter() - started
+            if passed + passed / done > length.seconds:
+                say(f"training: time is up after {done} rounds")
+                break
+    return seconds
+
+
+def _warm_up(label: str, each: dict[str, Stepper]) -> None:
+    """A quantizer that cannot do a step is a line, and the others go on."""
+    try:
+        for _ in range(_WARM_UP):
+            each[label]()
+    except Exception as error:
+        if label == NONE:
+            raise
+        del each[label]
+        say(f"training: {label} left out: {type(error).__name__}: {error}")
+
+
+def _seconds(step: Callable[[], None], steps: int, device: torch.device) -> float:
+    """Of one step, from several without a wait in between."""
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    synchronize(device)
+    return (time.perf_counter() - started) / steps
+
+
+def _target(
+    runs: dict[str, Run], ratios: dict[str, float], recipe: str, device: torch.device
+) -> Target:
+    """Over all methods that compete, up to 2^12 codes in a codebook."""
+    limit = 1.05 if device.type == "cuda" else 1.1
+    values = {
+        label: ratio
+        for label, ratio in ratios.items()
+        if lookup(runs[label].point.name).control is None and not re.search(r"V=2\^1[3-9]", label)
+    }
+    return at_most(
+        f"{recipe} step: at most {limit:g} times that of none, V up to 4,096", values, limit, times
+    )
