@@ -23,14 +23,15 @@ Columns are sources and their dimensions, rows are ordered by their mean. Lloyd-
 scalar quantizer of every coordinate at {bits:.4g} bits a vector: no shape of cells and no
 dependence between coordinates helps it. A spherical method sees directions alone, so where vectors
 differ in length it cannot come close. A method that squashes its latent, as FSQ does, leaves it to
-the decoder to undo that, which a linear layer cannot.{others}"""
+the decoder to undo that, which a linear layer cannot. A method of fixed width, as Leech with 24
+channels, has codes for directions that a source of fewer dimensions does not have.{others}"""
 
 _COLUMNS = """
 The nominal rate is that of a fixed-length code. The coded rate is what an arithmetic code needs for
 the test vectors, with probabilities from other vectors; at that rate no gap is below 0 but by
 chance. `before`: parameters of the linear layer that fits the source's dimension to the latent of a
 method whose width its rate fixes; the others get the vectors themselves. `usage`: share of all
-codes that the test vectors chose."""
+codes that the {vectors:,} test vectors chose, so at most as many."""
 
 
 def markdown(
@@ -50,7 +51,8 @@ def markdown(
         f"## Theory at {bits:.4g} bits a vector\n\n"
         + _table([_theory(source, bits) for source in sources]),
         "\n".join(_bound_lines(sources)),
-        f"## Every measurement\n{_COLUMNS}\n\n" + _table([_cells(row) for row in rows]),
+        f"## Every measurement\n{_COLUMNS.format(vectors=VECTORS)}\n\n"
+        + _table([_cells(row) for row in rows]),
         f"## Protocol\n\n{_protocol(steps, learning_rate, seed)}\n\n    {command}",
     ]
     return "\n\n".join(parts) + "\n"

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.source.scalar import (
+from bench.source.density import (
     Density,
     gaussian,
     sphere_coordinate,
@@ -44,7 +44,7 @@ class Source(ABC):
         """D(R) or a lower bound of it, at a rate in bits per dimension."""
 
     @abstractmethod
-    def marginals(self) -> Sequence[Density]:
+    def marginals(self) -> tuple[Density, ...]:
         """The density of each coordinate."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Gaussian(Source):
     def shannon(self, rate: float) -> float:
         return 2 ** (-2 * rate)
 
-    def marginals(self) -> Sequence[Density]:
+    def marginals(self) -> tuple[Density, ...]:
         return (gaussian(),) * self.dimension
 
     def zador(self, rate: float) -> float:
@@ -91,7 +91,7 @@ class Cube(Source):
     def shannon(self, rate: float) -> float:
         return 12 / (2 * math.pi * math.e) * 2 ** (-2 * rate)
 
-    def marginals(self) -> Sequence[Density]:
+    def marginals(self) -> tuple[Density, ...]:
         return (uniform(),) * self.dimension
 
     def zador(self, rate: float) -> float:
@@ -116,13 +116,13 @@ class Sphere(Source):
         return torch.nn.functional.normalize(normal, dim=-1) * math.sqrt(self.dimension)
 
     def shannon(self, rate: float) -> float:
-        low, high = 0.0, 1e7
-        for _ in range(100):
+        nats = rate * self.dimension * math.log(2)
+        low, high = 0.0, 1.0
+        while self._channel(high)[0] < nats:
+            low, high = high, 4 * high
+        for _ in range(60):
             middle = (low + high) / 2
-            if self._channel(middle)[0] < rate * self.dimension * math.log(2):
-                low = middle
-            else:
-                high = middle
+            low, high = (middle, high) if self._channel(middle)[0] < nats else (low, middle)
         return self._channel(high)[1]
 
     def _channel(self, concentration: float) -> tuple[float, float]:
@@ -138,7 +138,7 @@ class Sphere(Source):
         log_z0 = math.log(math.pi) / 2 + math.lgamma((n - 1) / 2) - math.lgamma(n / 2)
         return log_z0 - log_z - k * one_minus_a, one_minus_a * (2 - one_minus_a)
 
-    def marginals(self) -> Sequence[Density]:
+    def marginals(self) -> tuple[Density, ...]:
         return (sphere_coordinate(self.dimension),) * self.dimension
 
     def zador(self, rate: float) -> float:
@@ -173,7 +173,7 @@ class Mixture(Source):
         entropy = sum(density.entropy() for density in self.marginals()) / self.dimension
         return math.exp(2 * entropy) / (2 * math.pi * math.e) * 2 ** (-2 * rate)
 
-    def marginals(self) -> Sequence[Density]:
+    def marginals(self) -> tuple[Density, ...]:
         clustered = two_gaussians(self._place, 0.5)
         return (clustered,) * 2 + (two_gaussians(0.0, 0.5),) * (self.dimension - 2)
 

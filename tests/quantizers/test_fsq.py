@@ -81,6 +81,18 @@ def test_an_odd_grid_is_symmetric(levels):
     assert torch.equal(fsq(-z).quantized, -fsq(z).quantized)
 
 
+@pytest.mark.parametrize("levels", [3, 8, 9])
+def test_within_its_range_a_channel_has_the_error_of_equal_steps(levels):
+    """Where the squashed latent is uniform, a step squared over twelve."""
+    low, high = -(levels // 2), (levels - 1) // 2
+    generator = torch.Generator().manual_seed(0)
+    places = low + (high - low) * torch.rand(50_000, 1, generator=generator, dtype=torch.float64)
+    half_range, offset = 1.001 * (levels - 1) / 2, 0.0 if levels % 2 else 0.5
+    z = ((places + offset) / half_range).atanh() - math.atanh(offset / half_range)
+    steps = build("fsq", levels=(levels,))(z).quantized * (levels // 2)
+    assert (steps - places).square().mean().item() == pytest.approx(1 / 12, rel=0.02)
+
+
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (2, 3, 1200), (7, 4)], ids=str)
 def test_a_latent_is_rounded_as_in_float64(levels):
     fsq = build("fsq", levels=levels)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from margin import clear, normal
+from two_processes import results_of
 
 from quantizers import build
 
@@ -69,3 +70,11 @@ def test_ema_vq_equals_vector_quantize_over_several_steps(vqp):
         torch.testing.assert_close(output.losses["commitment"], loss.squeeze())
         torch.testing.assert_close(ours.codebook, theirs.codebook, rtol=0, atol=1e-6)
     torch.testing.assert_close(ours.cluster_sizes, theirs._codebook.cluster_size[0])
+
+
+def test_in_two_processes_ema_vq_equals_vector_quantize(vqp, tmp_path):
+    first, second = results_of("ema_oracle_in_processes.py", tmp_path)
+    assert torch.equal(first["theirs"], second["theirs"])
+    for found in (first, second):
+        torch.testing.assert_close(found["ours"], found["theirs"], rtol=0, atol=1e-6)
+    assert (first["ours"] - normal(32, 3)).abs().max() > 0.1

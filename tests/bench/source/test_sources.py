@@ -72,6 +72,13 @@ def test_the_sphere_has_the_curve_of_its_test_channel(concentration):
     )
 
 
+@pytest.mark.parametrize("bits", [12.0, 17.6, 30.0])
+def test_at_high_rates_the_circle_is_a_line_of_its_length(bits):
+    """Shannon's lower bound with the entropy ln 2 pi of the angle, its error in two dimensions."""
+    error = (2 * math.pi) ** 2 / (2 * math.pi * math.e) * 2 ** (-2 * bits)
+    assert SOURCES["sphere"](2).shannon(bits / 2) == pytest.approx(error, rel=1e-3)
+
+
 def test_no_rate_leaves_the_variance_of_the_sphere():
     assert SOURCES["sphere"](8).shannon(0.0) == pytest.approx(1, rel=1e-6)
 

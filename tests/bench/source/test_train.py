@@ -115,6 +115,15 @@ def test_one_scalar_a_group_comes_close_to_lloyd_max():
     assert gap(row) < lloyd_max_gap_db(row.source, 4.0) + 0.2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in available() if name != "random_code"])
+def test_every_method_learns_to_beat_random_codes(name):
+    """At its lowest rate, on the source and width on which all methods have enough codes."""
+    row = run(name, "gaussian", 8, rate=min(rates(node(name))))
+    assert row.distortion < 0.9
+    assert row.point.control or row.usage > 0.01
+
+
 def test_the_controls_bound_the_others():
     continuous, random = run("none"), run("random_code")
     assert continuous.distortion < 1e-6
