@@ -4,9 +4,10 @@
                                     [ruleset=default] [leaderboards=DIR]
 
 Prints, for every table that has both and for every metric, the difference (first minus second), its
-95 % interval over seeds and test images, the p-value, the number n of seeds and images, and a
-verdict. Of several pairs, p is corrected after Holm for each metric. A difference is a tie where p
-is 0.05 or more or where it lies within the noise floor; `better` and `worse` need five seeds.
+95 % interval over seeds and test images (over seeds alone for usage and perplexity), the p-value,
+the number n of seeds and images, and a verdict. Of several pairs, p is corrected after Holm for
+each metric. A difference is a tie where p is 0.05 or more or where it lies within the noise floor;
+`better` and `worse` need five seeds.
 """
 
 import itertools
@@ -21,6 +22,7 @@ import pandas as pd
 from bench.leaderboard import tables
 from bench.record import Record, read_records
 from bench.report.comparison import (
+    OVER_SEEDS,
     SEEDS_TO_CLAIM,
     SIGNIFICANCE,
     comparable_metrics,
@@ -63,7 +65,7 @@ def compare(records: Sequence[Record], names: Sequence[str]) -> str:
     judged = next((r for row in chosen for r in row.records if r.metrics), None)
     if judged is None:
         return "nothing to compare: none of these runs was judged; the table says why"
-    for metric in comparable_metrics(judged):
+    for metric in [*comparable_metrics(judged), *(m for m in OVER_SEEDS if m in judged.metrics)]:
         found = [difference(a.records, b.records, metric) for a, b in pairs]
         p_values = holm([one.p if one else math.nan for one in found])
         for pair, one, p in zip(pairs, found, p_values, strict=True):
@@ -75,8 +77,10 @@ def verdict(metric: str, found: Difference | None, p: float, floor: float) -> st
     """What may be said of the first method."""
     if found is None:
         return "unknown: no seed in common, or no values"
-    if math.isnan(p):
+    if found.seeds < 2:
         return "unknown: one seed has no error"
+    if math.isnan(p):
+        return "unknown: the same difference in every seed"
     if abs(found.value) < floor and p < SIGNIFICANCE:
         return f"tie: within the noise floor of {floor:.2g}"
     if p >= SIGNIFICANCE:
@@ -98,11 +102,24 @@ def _line(
         "second": pair[1].title,
         "metric": metric_name(metric),
         "difference": f"{found.value:+.4g}" if found else "-",
-        "95 % interval": f"[{found.low:.4g}, {found.high:.4g}]" if found else "-",
+        "95 % interval": _interval(found),
         "p": "-" if math.isnan(p) else f"{p:.2g}",
-        "n": f"{found.seeds} seeds x {found.images} images" if found else "-",
+        "n": _count(found),
         "verdict": "; ".join(unfair) or verdict(metric, found, p, noise),
     }
+
+
+def _interval(found: Difference | None) -> str:
+    if found is None or math.isnan(found.low):
+        return "-"
+    return f"[{found.low:.4g}, {found.high:.4g}]"
+
+
+def _count(found: Difference | None) -> str:
+    if found is None:
+        return "-"
+    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+    return f"{seeds} x {found.images} images" if found.images else seeds
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], Path]:

@@ -68,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(argument.startswith(_SINGLE_SHOT) for argument in arguments):
             return _hydra(arguments)
         chosen, arguments = study.requested(arguments)
-        return _sweep(arguments, chosen.command_lines(arguments) if chosen else [arguments])
+        code = _sweep(arguments, chosen.command_lines(arguments) if chosen else [arguments])
+        page = _setting(arguments, "leaderboards") / f"study-{chosen.name}.md" if chosen else None
+        if page and page.exists():
+            print(f"written to {page}")
+        return code
     except (HydraException, OmegaConfBaseException, ConfigError, study.StudyError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

@@ -82,7 +82,7 @@ class Claim:
     Attributes:
         text: the claim, one sentence.
         paper: the numbers behind it.
-        metric: key of a record's metrics.
+        metric: key of a record's metrics; empty for what tables are ranked by.
         order: names of points, the best first.
     """
 
@@ -137,7 +137,7 @@ def load(name: str) -> Study:
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     points = tuple(point for entry in content["points"] for point in _points(entry))
     claims = tuple(
-        Claim(claim["text"], claim["paper"], claim.get("metric", "psnr_db"), tuple(claim["order"]))
+        Claim(claim["text"], claim["paper"], claim.get("metric", ""), tuple(claim["order"]))
         for claim in content["claims"]
     )
     _check_names(name, points, claims)

@@ -10,11 +10,14 @@ on it. The best setting then trains on all training images, with seeds that no t
 judged on the test images in a table of its own: `ruleset=tuned`. A method without a space keeps its
 published setting and still takes its trials: they show how much of a best of k is luck with seeds.
 
-Writes trials to `leaderboards/trials` and the summary to `leaderboards/tuning.md`.
+Writes trials to `leaderboards/trials` and the summary to `leaderboards/tuning.md`. Prints progress,
+that summary, and the table of the judged choices.
 """
 
+import contextlib
 import fnmatch
 import functools
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ from bench.files import write_text
 from bench.protocol import VERSION
 from bench.quantizer_yaml import FOLDER, quantizer_yaml
 from bench.record import Record
-from bench.report.tuning import Trials, page, read_trials, typed_beside
+from bench.report.tuning import GENERATED, Trials, page, read_trials, typed_beside
 from bench.run import MOVE_NO_NUMBER
 from bench.run import main as run
 from bench.unknown import unknown
@@ -118,8 +121,8 @@ def settings(quantizer: str, trials: int) -> list[dict[str, Any]]:
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=0)
         study = optuna.create_study(sampler=sampler)
         # Optuna draws the first of a study at random; the published setting takes its place.
-        drawn = [dict(study.ask(space).params) for _ in range(trials)][1:]
-    return [{}, *drawn]
+        drawn = [study.ask(space).params for _ in range(trials)][1:]
+    return [{}, *({name: _rounded(value) for name, value in one.items()} for one in drawn)]
 
 
 def tune(request: Request) -> int:
@@ -127,7 +130,7 @@ def tune(request: Request) -> int:
     boards = request.leaderboards / "trials"
     for quantizer in request.quantizers:
         for number, setting in enumerate(settings(quantizer, request.trials)):
-            code = run(
+            code = _run_quietly(
                 [
                     *_typed(quantizer, setting),
                     *request.others,
@@ -139,8 +142,20 @@ def tune(request: Request) -> int:
             )
             if code > 1:  # a typo or Ctrl-C: no other trial would fare better
                 return code
-    write_text(request.leaderboards / "tuning.md", page(read_trials(boards)))
-    return max(_judge_chosen(request, trials) for trials in _complete_trials(request, boards))
+    _write_summary(request.leaderboards / "tuning.md", boards)
+    return _judge_choices(request, _complete_trials(request, boards))
+
+
+def _run_quietly(arguments: list[str]) -> int:
+    """A run that shows its progress, but not a table that the next run would print again."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return run(arguments)
+
+
+def _write_summary(path: Path, boards: Path) -> None:
+    text = page(read_trials(boards))
+    write_text(path, text)
+    print(f"\n{text.removeprefix(GENERATED)}\nwritten to {path}\n")
 
 
 def _complete_trials(request: Request, boards: Path) -> list[Trials]:
@@ -160,19 +175,26 @@ def _complete_trials(request: Request, boards: Path) -> list[Trials]:
     return chosen
 
 
-def _judge_chosen(request: Request, trials: Trials) -> int:
-    """Trains the chosen setting on all training images, with fresh seeds."""
-    return run(
-        [
-            *_typed(trials.quantizer, trials.setting(trials.chosen)),
-            *request.others,
-            f"runs={request.runs}",
-            f"seed={request.seeds}",
-            "ruleset=tuned",
-            f"trials={request.trials}",
-            f"leaderboards={request.leaderboards}",
-        ]
-    )
+def _judge_choices(request: Request, chosen: Sequence[Trials]) -> int:
+    """Trains each chosen setting on all training images, with fresh seeds; the last run prints."""
+    worst = 0
+    for trials in chosen:
+        last = trials is chosen[-1]
+        code = (run if last else _run_quietly)(
+            [
+                *_typed(trials.quantizer, trials.setting(trials.chosen)),
+                *request.others,
+                f"runs={request.runs}",
+                f"seed={request.seeds}",
+                "ruleset=tuned",
+                f"trials={request.trials}",
+                f"leaderboards={request.leaderboards}",
+            ]
+        )
+        worst = max(worst, code)
+        if code > 1:
+            return code
+    return worst
 
 
 def _belongs(request: Request, record: Record) -> bool:
@@ -198,6 +220,11 @@ def _distribution(range_: dict[str, Any]) -> Any:
     if "choices" in range_:
         return CategoricalDistribution(range_["choices"])
     return FloatDistribution(range_["low"], range_["high"], log=range_["log"])
+
+
+def _rounded(value: Any) -> Any:
+    """A drawn number as a person would type it, and as a row's name shows it."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def main(arguments: Sequence[str]) -> int:

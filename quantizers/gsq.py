@@ -6,7 +6,10 @@ https://arxiv.org/abs/2412.02632, equations 3 to 5 and appendix C.
 Deviations: the released code looks up on the sphere but emits the raw row of the codebook, and
 breaks exact ties at random. Here the emitted code is the one that was looked up (`emit="unit"`;
 `"raw"` gives the released behaviour), and a tie goes to the lowest index. Codebooks get no weight
-decay.
+decay. The entropy loss of table 2, off by default as in the paper, has one of the two terms here in
+the released code, that of a token, and its soft code is a softmax of plus the distances, so that
+the farthest code weighs most; here the nearest does. `diversity_weight=0` leaves the term of a
+token alone.
 """
 
 from typing import Literal
@@ -17,8 +20,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.entropy import code_entropies
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.losses import check_weight, codebook_losses
+from quantizers.losses import (
+    check_entropy_losses,
+    check_weight,
+    codebook_losses,
+    entropy_losses,
+)
 from quantizers.nearest import nearest
 from quantizers.normalize import normalize
 from quantizers.registry import register
@@ -46,6 +55,13 @@ class GSQ(Quantizer):
         commitment_weight: beta in the paper.
         estimator: gradient of the look-up in each group, `straight_through` as in the paper,
             `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
+        entropy_weight: weight of both entropy terms, each summed over the groups. The first lowers
+            the entropy of a token's soft code (certainty), the second raises the entropy of the
+            mean over the batch (diversity). Other than 0, the probabilities of all codes are held
+            in memory for every token and group.
+        diversity_weight: weight of the second relative to the first.
+        temperature: tau of a group's soft code, p(code | z) proportional to exp(-|u - code|^2 /
+            tau) between the vectors that are looked up; 1 as in the released code.
     """
 
     codebook: Float[Tensor, "codebooks v d"]
@@ -62,6 +78,9 @@ class GSQ(Quantizer):
         init: Literal["sphere", "uniform"] | None = None,
         commitment_weight: float = 0.25,
         estimator: Estimator = "straight_through",
+        entropy_weight: float = 0.0,
+        diversity_weight: float = 1.0,
+        temperature: float = 1.0,
     ) -> None:
         if groups < 1 or group_channels < 1 or codebook_size < 2:
             raise ValueError(
@@ -75,6 +94,12 @@ class GSQ(Quantizer):
             )
         check_weight("commitment_weight", commitment_weight)
         check_estimator(estimator, group_channels)
+        check_entropy_losses(
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            codes=codebook_size,
+        )
         super().__init__(
             latent_channels=groups * group_channels, codebook_sizes=(codebook_size,) * groups
         )
@@ -83,6 +108,9 @@ class GSQ(Quantizer):
         self.emit = emit
         self.commitment_weight = commitment_weight
         self.estimator: Estimator = estimator
+        self.entropy_weight = entropy_weight
+        self.diversity_weight = diversity_weight
+        self.temperature = temperature
         if init is None:
             init = "sphere" if self.spherical or group_channels > 1 else "uniform"
         codebooks = 1 if shared else groups
@@ -94,10 +122,14 @@ class GSQ(Quantizer):
             u = normalize(u)
         indices = self._search(u)
         code = self._look_up(indices)
+        quantized = estimate(self.estimator, u, code)
+        losses = codebook_losses(u, code, commitment_weight=self.commitment_weight)
+        if self.entropy_weight:
+            losses |= self._entropy_losses(u.flatten(0, -3))
         return QuantizerOutput(
-            quantized=estimate(self.estimator, u, code).flatten(-2).movedim(-1, 1),
+            quantized=quantized.flatten(-2).movedim(-1, 1),
             indices=indices.movedim(-1, 1),
-            losses=codebook_losses(u, code, commitment_weight=self.commitment_weight),
+            losses=losses,
         )
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
@@ -121,6 +153,22 @@ class GSQ(Quantizer):
         if codebooks > 1:
             indices = indices + torch.arange(codebooks, device=indices.device) * size
         return F.embedding(indices, codes.flatten(0, 1))
+
+    def _entropy_losses(self, u: Float[Tensor, "n k d"]) -> dict[str, Float[Tensor, ""]]:
+        """Of the soft codes, from one matrix of tokens by codes a group."""
+        codebooks = F.normalize(self.codebook, dim=-1) if self.spherical else self.codebook
+        groups = zip(u.unbind(dim=1), codebooks.expand(self.groups, -1, -1), strict=True)
+        entropies = []
+        for vectors, codes in groups:
+            nearness = 2 * vectors @ codes.T - codes.square().sum(dim=1)  # |u|^2 is common to all
+            logits = nearness / self.temperature
+            entropies.append(torch.stack(code_entropies(logits, all_processes=self.training)))
+        of_token, of_batch = torch.stack(entropies).sum(dim=0).unbind()
+        return entropy_losses(
+            (of_token, of_batch),
+            entropy_weight=self.entropy_weight,
+            diversity_weight=self.diversity_weight,
+        )
 
     def extra_repr(self) -> str:
         codebooks, size, channels = self.codebook.shape

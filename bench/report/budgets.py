@@ -14,6 +14,7 @@ from itertools import combinations, pairwise
 
 from bench.record import Record, canonical_sha256
 from bench.report.comparison import SIGNIFICANCE, cost, difference
+from bench.report.footnotes import metric_name
 from bench.report.rows import Row, build_rows
 from bench.report.table import rank_metric
 from bench.report.timing import step_times
@@ -119,7 +120,8 @@ def _section(records: Sequence[Record]) -> str | None:
         f"## {protocol['recipe']['name']} on {protocol['data']['name']}, {protocol['rate']:g} bits "
         f"per position, {protocol['device']}, {protocol['ruleset']} hyper-parameters",
         "",
-        f"{found[0].metric} under each budget, mean and standard deviation over seeds:",
+        f"{metric_name(found[0].metric)} under each budget, mean and standard deviation over "
+        "seeds, of rows that are fair and ended well:",
         "",
         f"| quantizer | {' | '.join(f'{steps} steps' for steps in budgets)} | seeds |",
         f"|:--|{'--:|' * len(budgets)}:--|",
@@ -145,13 +147,18 @@ def _curve_line(curve: Curve, budgets: Sequence[int]) -> str:
 
 def _tracks(found: Sequence[Curve]) -> list[str]:
     """The metric at equal spend: what the costliest method spends under the smallest budget."""
+    machines = sorted(
+        {r.environment["device"] for c in found for row in c.rows for r in row.records}
+    )
     tracks = [track for track in TRACKS if all(_known(curve, track) for curve in found)]
+    if len(machines) > 1 and "wall-clock" in tracks:
+        tracks.remove("wall-clock")
     spends = {track: max(curve.spent(track)[0] for curve in found) for track in tracks}
     units = {"steps": "{:g} steps", "wall-clock": "{:.1f} s of training", "FLOPs": "{:.3g} FLOPs"}
     heads = [units[track].format(spends[track]) for track in tracks]
     lines = [
-        f"{found[0].metric} at equal spend, which is what the costliest method needs for the "
-        "smallest budget:",
+        f"{metric_name(found[0].metric)} at equal spend, which is what the costliest method needs "
+        "for the smallest budget:",
         "",
         f"| quantizer | {' | '.join(heads)} |",
         f"|:--|{'--:|' * len(heads)}",
@@ -160,6 +167,16 @@ def _tracks(found: Sequence[Curve]) -> list[str]:
         values = [curve.at(track, spends[track]) for track in tracks]
         cells = ["-" if value is None else f"{value:.4g}" for value in values]
         lines.append(f"| {curve.title} | {' | '.join(cells)} |")
+    lines.append("")
+    if len(machines) > 1:
+        lines.append(f"No time is compared between machines: {'; '.join(machines)}.")
+    elif "wall-clock" in tracks:
+        lines.append(
+            f"Time is the median step times the steps, on {machines[0]}, without warm-up and "
+            "evaluation. The runs of one command share a process."
+        )
+    else:
+        lines.append("Time is unknown: every run of a method resumed or shared the processor.")
     return lines
 
 

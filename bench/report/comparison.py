@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from bench.record import Record
 from bench.statistics import Difference, leave_group_out_mean, paired_difference
+from bench.statistics.over_seeds import seed_difference
 
 SEEDS_TO_RANK = 3
 SEEDS_TO_CLAIM = 5
 SIGNIFICANCE = 0.05
+OVER_SEEDS = ("usage", "perplexity")  # of a run as a whole: without values of images
 HIGHER_IS_BETTER = {"psnr_db", "ssim", "ms_ssim", "usage", "perplexity"}
 
 
@@ -23,7 +25,7 @@ def cost(value: float, metric: str) -> float:
 
 
 def comparable_metrics(record: Record) -> list[str]:
-    """The metrics whose records allow a comparison, those that are means over images first."""
+    """The metrics that have values of images, those that are means over them first."""
     return [*record.per_image, *record.leave_group_out]
 
 
@@ -33,11 +35,13 @@ def difference(first: Sequence[Record], second: Sequence[Record], metric: str) -
     Args:
         first: one record a seed, all of one method.
         second: the same of another method, under the same protocol.
-        metric: one of `comparable_metrics`.
+        metric: one of `comparable_metrics`, over seeds and images, or of `OVER_SEEDS`.
 
     Returns:
         None where no seed is shared, or a record lacks the metric or has an infinite value.
     """
+    if metric in OVER_SEEDS:
+        return _over_seeds(first, second, metric)
     ours = {record.seed: _series(record, metric) for record in first}
     theirs = {record.seed: _series(record, metric) for record in second}
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
@@ -47,6 +51,18 @@ def difference(first: Sequence[Record], second: Sequence[Record], metric: str) -
     differences = np.array([a - b for a, b in known])
     images = first[0].protocol["data"]["test_images"]
     return paired_difference(differences[:, 0], differences[:, 1:], images=images)
+
+
+def _over_seeds(
+    first: Sequence[Record], second: Sequence[Record], metric: str
+) -> Difference | None:
+    ours = {record.seed: record.metrics.get(metric) for record in first}
+    theirs = {record.seed: record.metrics.get(metric) for record in second}
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not known or len(known) < len(pairs):
+        return None
+    return seed_difference([a for a, _ in known], [b for _, b in known])
 
 
 def _series(record: Record, metric: str) -> NDArray[np.float64] | None:

@@ -28,7 +28,7 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
         "a rank down to the first whose difference to the best of them is no tie: Holm's "
         "correction leaves p below 0.05, and it lies outside the noise floor.",
         *_seed_lines(rows),
-        _floor_line(floor_of(rows), _judged(rows, record)),
+        floor_line(floor_of(rows), _judged(rows, record)),
         *timing_lines(rows),
     ]
     if protocol["extractor"]["metric"] != "rfid":
@@ -45,7 +45,11 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
 
 def ledger_line(records: Sequence[Record]) -> str:
     """`fair: 14/14 checks`, and the names of those that fail."""
-    checks = check_records(records)
+    return ledger_summary(check_records(records))
+
+
+def ledger_summary(checks: Sequence[Check]) -> str:
+    """The same of checks that were made."""
     failed = [check.name for check in checks if check.failed]
     line = f"fair: {len(checks) - len(failed)}/{len(checks)} checks"
     return f"{line}; fails: {', '.join(failed)}" if failed else line
@@ -59,6 +63,24 @@ def ledger_details(records: Sequence[Record]) -> str:
         "| check | what has to hold between the rows | |\n|:--|:--|:--|\n"
         + "\n".join(lines)
         + "\n\n</details>"
+    )
+
+
+def floor_line(floor: Floor | None, record: Record) -> str:
+    """The noise floor of a table, and the row that it comes from; `record` has values of images."""
+    if floor is None:
+        return (
+            f"Noise floor: unknown, since no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
+        )
+    metrics = [metric for metric in comparable_metrics(record) if floor.of(metric)]
+    single = ", ".join(f"{floor.of(m):.2g} {metric_name(m)}" for m in metrics)
+    means = ", ".join(
+        f"{floor.of(m, seeds=SEEDS_TO_RANK):.2g} {metric_name(m)}" for m in metrics[:1]
+    )
+    return (
+        f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ in the seed "
+        f"alone lie within {single} of each other (95 %). The floor of two means over n seeds each "
+        f"is smaller by the root of n: {means} for {SEEDS_TO_RANK} seeds."
     )
 
 
@@ -151,23 +173,6 @@ def _judged(rows: Sequence[Row], otherwise: Record) -> Record:
 
 def _counted(row: Row) -> str:
     return f"{row.title}: {len(row.records)}"
-
-
-def _floor_line(floor: Floor | None, record: Record) -> str:
-    if floor is None:
-        return (
-            f"Noise floor: unknown, since no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
-        )
-    metrics = [metric for metric in comparable_metrics(record) if floor.of(metric)]
-    single = ", ".join(f"{floor.of(m):.2g} {metric_name(m)}" for m in metrics)
-    means = ", ".join(
-        f"{floor.of(m, seeds=SEEDS_TO_RANK):.2g} {metric_name(m)}" for m in metrics[:1]
-    )
-    return (
-        f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ in the seed "
-        f"alone lie within {single} of each other (95 %). The floor of two means over n seeds each "
-        f"is smaller by the root of n: {means} for {SEEDS_TO_RANK} seeds."
-    )
 
 
 def _check_line(check: Check, records: Sequence[Record]) -> str:

@@ -16,7 +16,10 @@ from bench.record import Record
 
 RATE_TOLERANCE = 0.02  # of the rate class
 # Of the configuration: what may differ, and what other checks look at as it was resolved.
-_FREE = ("quantizer", "seed", "plugins", "device", "precision", "extractor", "perceptual_metric")
+_FREE = (
+    *("quantizer", "seed", "plugins", "rate"),
+    *("device", "precision", "extractor", "perceptual_metric"),
+)
 _FREE_IN = {"recipe": ("log_every", "checkpoint_every"), "data": ("root", "workers")}
 
 

@@ -2,52 +2,57 @@
 
 A page is a pure function of the records; it needs no torch. Runs that differ in more than the rate
 and what the study itself changes (another recipe, budget or device) get sections of their own.
+
+A run that collapsed was trained and judged like any other, so its values count for the claims:
+which settings collapse is what some studies ask. A leaderboard gives such a row no rank. A run that
+fails a fairness check is shown and counts for nothing.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from bench.record import Record, canonical_sha256
-from bench.report.comparison import (
-    SEEDS_TO_RANK,
-    SIGNIFICANCE,
-    comparable_metrics,
-    cost,
-    difference,
-)
-from bench.statistics import Difference, holm
-from bench.statistics.over_seeds import seed_difference
-from bench.study import Claim, Point, Study
+from bench.report.claims import Judgement, Runs, judge, unit
+from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE
+from bench.report.footnotes import floor_line, ledger_summary
+from bench.report.ledger import Check, check_records, failed_checks
+from bench.report.ranking import find_floor
+from bench.report.table import rank_metric
+from bench.study import Point, Study
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
-
-Runs = dict[str, list[Record]]  # by the point's name, one record a seed
 
 
 def page(study: Study, records: Sequence[Record]) -> str | None:
     """Markdown of a study; None where fewer than half of its points have runs."""
     sections = [
-        _section(study, group, runs)
-        for group, runs in _sections(study, records)
-        if 2 * len(runs) >= len(study.points)
+        _section(study, example, attempts)
+        for example, attempts in _sections(study, records)
+        if 2 * len(attempts) >= len(study.points)
     ]
     if not sections:
         return None
-    head = f"# {study.title}\n\nPaper: {study.paper}.\n\n    python -m bench.run study={study.name}"
+    head = (
+        f"# {study.title}\n\nPaper: {study.paper}.\n\n"
+        f"    python -m bench.run study={study.name}\n\n"
+        f"`bench/conf/study/{study.name}.yaml` says what it asks and what it leaves out."
+    )
     return "\n\n".join([head, *sections]) + "\n"
 
 
 def _sections(study: Study, records: Sequence[Record]) -> list[tuple[Record, Runs]]:
-    """One record of each family of protocols, and the runs of each point in it."""
+    """One record of each family of protocols, and all attempts of each point in it, by seed."""
     frames_differ = any(point.downsampling is not None for point in study.points)
-    families: dict[str, tuple[Record, Runs]] = {}
-    for record in sorted(records, key=lambda record: (record.run, record.attempt)):
+    families: dict[str, tuple[Record, dict[str, list[Record]]]] = {}
+    for record in sorted(records, key=lambda record: (record.seed, record.run, record.attempt)):
         for point in study.points:
             if point.owns(record):
-                _, runs = families.setdefault(_family(record, frames_differ), (record, {}))
-                same = runs.setdefault(point.name, [])
-                same[:] = [other for other in same if other.seed != record.seed] + [record]
+                _, attempts = families.setdefault(_family(record, frames_differ), (record, {}))
+                attempts.setdefault(point.name, []).append(record)
     return [families[key] for key in sorted(families)]
 
 
@@ -62,103 +67,125 @@ def _family(record: Record, frames_differ: bool) -> str:
     return canonical_sha256(protocol)
 
 
-def _section(study: Study, example: Record, runs: Runs) -> str:
-    protocol = example.protocol
-    lines = [
+def _section(study: Study, example: Record, attempts: Runs) -> str:
+    protocol, rank_by = example.protocol, rank_metric(example)
+    checks = _checks(attempts)
+    runs = {name: list({r.seed: r for r in group}.values()) for name, group in attempts.items()}
+    unfair = {name: failed_checks(checks, group) for name, group in runs.items()}
+    fair = {name: group for name, group in runs.items() if not unfair[name]}
+    ended_well = {n: g for n, g in fair.items() if all(record.status == "ok" for record in g)}
+    floor = find_floor(sorted(ended_well.items()))
+    judgements = [judge(claim, fair, rank_by=rank_by, floor=floor) for claim in study.claims]
+    points = [point for point in study.points if point.name in runs]
+    judged = next((r for group in runs.values() for r in group if r.per_image), example)
+    parts = [
         f"## {protocol['recipe']['name']} on {protocol['data']['name']}, budget "
         f"{protocol['budget']}, {protocol['device']}, {protocol['ruleset']} hyper-parameters",
-        "",
-        *_points_table([point for point in study.points if point.name in runs], runs, example),
-        "",
-        *_claims_table(study.claims, runs),
-        "",
-        "± is the standard deviation over seeds. A claim holds where each point of its order is "
-        f"better than the next with a Holm-corrected p below {SIGNIFICANCE}, over the seeds and "
-        "images that both share (over seeds alone for usage and perplexity); it does not hold "
-        "where one is worse by the same rule; otherwise it is not resolved.",
+        _score(judgements),
+        _table([judgement.cells() for judgement in judgements]),
+        _table([_cells(p, runs[p.name], unfair[p.name], example.protocol) for p in points]),
+        "\n".join([*_missing(study, runs), *_reading_lines(protocol)]),
+        floor_line(floor, judged),
+        *_ends(points, runs),
+        ledger_summary(checks),
+    ]
+    return "\n\n".join(parts)
+
+
+def _checks(attempts: Runs) -> list[Check]:
+    """The fairness checks over all records of each frame: another frame has other weights."""
+    by_frame: dict[int, list[Record]] = {}
+    for record in (record for group in attempts.values() for record in group):
+        by_frame.setdefault(record.protocol["downsampling"], []).append(record)
+    each = [check_records(group) for _, group in sorted(by_frame.items())]
+    return [
+        Check(same[0].name, same[0].meaning, frozenset().union(*(check.failed for check in same)))
+        for same in zip(*each, strict=True)
+    ]
+
+
+def _score(judgements: Sequence[Judgement]) -> str:
+    """How many claims hold, in one line."""
+    kinds = ("holds", "does not hold", "not resolved")
+    holds, fails, open_ = (sum(j.verdict.startswith(k) for j in judgements) for k in kinds)
+    return f"Claims: {holds} of {len(judgements)} hold, {fails} do not, {open_} not resolved."
+
+
+def _cells(
+    point: Point, group: Sequence[Record], unfair: Sequence[str], protocol: Mapping[str, Any]
+) -> dict[str, str]:
+    """One row of the table of points; the keys are the column heads."""
+    rate = next((record.rate for record in group if record.rate), {})
+    metrics = ["psnr_db", "ssim", protocol["extractor"]["metric"], "usage", "perplexity"]
+    return {
+        "point": point.name,
+        "bits/position": _number(rate.get("bits_per_position"), 2),
+        "measured bits": _mean([r.rate.get("measured_bits_per_position") for r in group]),
+        "joint bits": _mean([r.rate.get("joint_bits_per_position") for r in group]),
+        "bits/pixel": _number(rate.get("bits_per_pixel"), 4),
+        **{unit(m)[0]: _mean([r.metrics.get(m) for r in group], unit(m)[1]) for m in metrics},
+        "seeds": ", ".join(str(record.seed) for record in group),
+        "status": f"unfair: {', '.join(unfair)}" if unfair else _status(group),
+    }
+
+
+def _status(group: Sequence[Record]) -> str:
+    """`ok` where every seed is; otherwise how many seeds ended how."""
+    counts = Counter(record.status for record in group)
+    if len(counts) == 1:
+        return group[0].status
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _missing(study: Study, runs: Runs) -> list[str]:
+    names = [point.name for point in study.points if point.name not in runs]
+    return [f"Not run: {'; '.join(names)}."] if names else []
+
+
+def _reading_lines(protocol: Mapping[str, Any]) -> list[str]:
+    return [
+        "± is the standard deviation over seeds. Measured bits are the entropy of each codebook's "
+        "indices, joint bits that of all together where it can be counted. A difference is that of "
+        "two points which follow each other in a claim, the better one first, with its 95 % "
+        "interval over the seeds and images that both share (over seeds alone for usage and "
+        "perplexity). A claim holds where each difference is as claimed, with a Holm-corrected p "
+        f"below {SIGNIFICANCE}, and outside the noise floor; it does not hold where one is the "
+        "other way by the same rule; otherwise it is not resolved. A verdict from fewer than "
+        f"{SEEDS_TO_CLAIM} seeds names them and is provisional.",
         f"`{protocol['extractor']['metric']}`: {protocol['extractor']['label']}. Protocol "
         f"{protocol['version']}, {protocol['steps']} steps of {protocol['recipe']['batch_size']} "
         f"images of {protocol['recipe']['image_size']} px.",
     ]
-    return "\n".join(lines)
 
 
-def _points_table(points: Sequence[Point], runs: Runs, example: Record) -> list[str]:
-    metrics = ["psnr_db", "ssim", example.protocol["extractor"]["metric"], "usage", "perplexity"]
-    lines = [
-        f"| point | bits/position | bits/pixel | {' | '.join(metrics)} | seeds | status |",
-        f"|:--|--:|--:|{'--:|' * len(metrics)}:--|:--|",
+def _ends(points: Sequence[Point], runs: Runs) -> list[str]:
+    """Runs that did not end well, with their reasons, and what is made of them."""
+    ends = [
+        f"- {point.name}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        for point in points
+        for record in runs[point.name]
+        if record.status != "ok"
     ]
-    for point in points:
-        group = sorted(runs[point.name], key=lambda record: record.seed)
-        rate = next((record.rate for record in group if record.rate), {})
-        cells = [
-            point.name,
-            f"{rate['bits_per_position']:.2f}" if rate.get("bits_per_position") else "-",
-            f"{rate['bits_per_pixel']:.4f}" if rate.get("bits_per_pixel") else "-",
-            *(_mean([record.metrics.get(metric) for record in group]) for metric in metrics),
-            ", ".join(str(record.seed) for record in group),
-            ", ".join(sorted({record.status for record in group})),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    collapsed = any(r.status == "collapsed" for group in runs.values() for r in group)
+    kept = (
+        "A collapsed run was trained and judged like the others. It has no rank in a leaderboard; "
+        "its values count here, since which settings collapse is part of the question."
+    )
+    return ["\n".join([*([kept, ""] if collapsed else []), *ends])] if ends else []
 
 
-def _claims_table(claims: Sequence[Claim], runs: Runs) -> list[str]:
-    lines = ["| claim | paper | measured | verdict |", "|:--|:--|:--|:--|"]
-    for claim in claims:
-        pairs = list(zip(claim.order, claim.order[1:], strict=False))
-        found = [_compare(runs.get(a, []), runs.get(b, []), claim.metric) for a, b in pairs]
-        measured = "; ".join(_interval(difference) for difference in found)
-        lines.append(
-            f"| {claim.text} | {claim.paper} | {claim.metric}: {measured} | "
-            f"{verdict(found, claim.metric)} |"
-        )
-    return lines
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
 
 
-def verdict(found: Sequence[Difference | None], metric: str) -> str:
-    """Whether every difference of an order of points goes the claimed way."""
-    known = [difference for difference in found if difference]
-    if len(known) < len(found):
-        return "not resolved: runs are missing or failed"
-    if min((d.seeds for d in known), default=0) < SEEDS_TO_RANK:
-        return f"not resolved: fewer than {SEEDS_TO_RANK} shared seeds"
-    corrected = holm([difference.p for difference in known])
-    clear = [p < SIGNIFICANCE for p in corrected]
-    as_claimed = [cost(difference.value, metric) < 0 for difference in known]
-    if any(c and not a for c, a in zip(clear, as_claimed, strict=True)):
-        return "does not hold"
-    return "holds" if all(clear) else "not resolved at this budget"
-
-
-def _compare(better: list[Record], worse: list[Record], metric: str) -> Difference | None:
-    if not better or not worse:
-        return None
-    if metric in comparable_metrics(better[0]):
-        return difference(better, worse, metric)
-    ours = {record.seed: record.metrics.get(metric) for record in better}
-    theirs = {record.seed: record.metrics.get(metric) for record in worse}
-    shared = sorted(ours.keys() & theirs.keys())
-    values = [(ours[seed], theirs[seed]) for seed in shared]
-    known = [(float(a), float(b)) for a, b in values if a is not None and b is not None]
-    if not known or len(known) < len(values):
-        return None
-    return seed_difference([a for a, _ in known], [b for _, b in known])
-
-
-def _interval(difference: Difference | None) -> str:
-    if difference is None:
-        return "no shared values"
-    if difference.seeds < 2:
-        return f"{difference.value:+.3g} (one seed)"
-    return f"{difference.value:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}]"
-
-
-def _mean(values: Sequence[Any]) -> str:
-    numbers = [float(value) for value in values if value is not None]
+def _mean(values: Sequence[Any], factor: float = 1.0) -> str:
+    numbers = [factor * float(value) for value in values if value is not None]
     if not numbers:
         return "-"
     mean = statistics.fmean(numbers)
     spread = f" ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else ""
     return f"{mean:.4g}{spread}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -107,8 +107,9 @@ def _section(groups: Sequence[Trials]) -> str:
         f"per position, budget {protocol['budget']}, {protocol['device']}",
         "",
         f"{protocol['data']['description']}. Trial 1 is the published setting, the others are "
-        f"quasi-random; each has one seed. The best {metric} is chosen. Expected best of k: over "
-        "all subsets of k trials; how much it still rises says how much of a result is tuning.",
+        f"quasi-random; each has one seed. The best {metric} is chosen. Best of k: the mean, over "
+        "all subsets of k trials, of the best in the subset; how much it still rises says how much "
+        "of a result is tuning.",
         "",
         f"| quantizer | trials | published | {' | '.join(f'best of {k + 1}' for k in range(most))} "
         "| chosen |",
@@ -122,7 +123,30 @@ def _section(groups: Sequence[Trials]) -> str:
             f"| {trials.quantizer} | {count} | {_number(trials.values[0])} | {' | '.join(curve)} | "
             f"{setting or 'nothing to tune'} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_failure_lines(groups), "", f"    {_command(groups, most)}"])
+
+
+def _command(groups: Sequence[Trials], trials: int) -> str:
+    """What to type for all trials of a section."""
+    names = ",".join(sorted({group.quantizer for group in groups}))
+    shared = typed_beside(groups[0].records[0])
+    return shlex.join(
+        ["python", "-m", "bench.tune", f"quantizer={names}", f"trials={trials}", *shared]
+    )
+
+
+def _failure_lines(groups: Sequence[Trials]) -> list[str]:
+    """Trials without a value to choose by, and what a cell without a number means."""
+    failed = [
+        f"- {trials.quantizer}, trial {number} ({record.quantizer['operating_point']}): "
+        f"{record.status}: {record.reason.replace('|', '/')}"
+        for trials in groups
+        for number, record in enumerate(trials.records, start=1)
+        if record.status != "ok"
+    ]
+    if not failed:
+        return []
+    return ["", "`failed`: a trial, or all trials of a subset, did not end well.", "", *failed]
 
 
 def typed_beside(record: Record) -> list[str]:
@@ -132,4 +156,6 @@ def typed_beside(record: Record) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "failed"
+    return str(value)

@@ -51,6 +51,40 @@ def test_every_table_with_both_and_every_pair_is_shown(leaderboards, capsys):
     assert sum(line.startswith("tiny-photos") for line in out) == 2
 
 
+def test_use_of_codes_is_compared_over_seeds(tmp_path, capsys):
+    for seed, usage in enumerate((0.7, 0.8, 0.9, 0.8, 0.8)):
+        for name, value in {"gsq": usage, "fsq": 0.2}.items():
+            base = record(name, seed)
+            write_record(
+                tmp_path / "records",
+                record(name, seed, metrics=base.metrics | {"usage": value, "perplexity": 3.0}),
+            )
+    _, out, _ = lines(capsys, "gsq", "fsq", f"leaderboards={tmp_path}")
+    (usage,) = (line for line in out if " usage " in line)
+    (perplexity,) = (line for line in out if " perplexity " in line)
+    assert usage.split("  ")[-1] == "better"
+    assert " 5 seeds " in usage
+    assert "+0.6 " in usage
+    assert perplexity.rstrip().endswith("tie")
+
+
+def test_one_seed_has_no_interval(tmp_path, capsys):
+    for name in ("gsq", "fsq"):
+        write_record(tmp_path / "records", record(name))
+    _, out, _ = lines(capsys, "gsq", "fsq", f"leaderboards={tmp_path}")
+    assert all("1 seed" in line and "1 seeds" not in line for line in out if "fsq" in line)
+    assert all(line.endswith("one seed has no error") for line in out if "fsq" in line)
+    assert "nan" not in "".join(out)
+
+
+def test_a_comparison_with_an_unfair_row_says_so(leaderboards, capsys):
+    unfair = record("lfq", 0, 30.0)
+    unfair.hashes["batches"] = "other"
+    write_record(leaderboards / "records", unfair)
+    _, out, _ = lines(capsys, "lfq", "fsq", "rate=10", f"leaderboards={leaderboards}")
+    assert sum("lfq is unfair: batch order" in line for line in out) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

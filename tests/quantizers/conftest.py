@@ -66,6 +66,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"groups": 3, "group_channels": 2, "codebook_size": 5, "init": "sphere", "emit": "unit"},
         {"groups": 2, "group_channels": 4, "codebook_size": 16, "estimator": "rotation"},
         {"groups": 2, "group_channels": 3, "codebook_size": 9, "estimator": "diveq"},
+        {"groups": 2, "group_channels": 3, "codebook_size": 6, "entropy_weight": 0.1},
+        {
+            "groups": 2,
+            "group_channels": 2,
+            "codebook_size": 5,
+            "shared": False,
+            "entropy_weight": 1.0,
+            "diversity_weight": 0.5,
+            "temperature": 0.1,
+        },
     ],
     "fsq": [
         {"levels": (8, 5, 5, 5)},

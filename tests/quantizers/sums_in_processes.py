@@ -22,6 +22,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "grouped_lfq": {"groups": 2, "group_channels": 2, "temperature": 1.0},
     "fsq": {"levels": (4, 3, 5, 2), "entropy_weight": 0.1, "temperature": 0.1},
     "ibq": {"latent_channels": 4, "codebook_size": 6, "temperature": 1.0},
+    "gsq": {"groups": 2, "group_channels": 2, "codebook_size": 5, "entropy_weight": 0.1},
 }
 ENTROPIES = ("token_entropy", "batch_entropy")
 

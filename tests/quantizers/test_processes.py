@@ -17,7 +17,7 @@ def results(tmp_path_factory) -> list[dict[str, list[Tensor]]]:
     return results_of("sums_in_processes.py", tmp_path_factory.mktemp("processes"))
 
 
-@pytest.mark.parametrize("name", ["lfq", "bsq", "grouped_lfq", "fsq", "ibq"])
+@pytest.mark.parametrize("name", ["lfq", "bsq", "grouped_lfq", "fsq", "ibq", "gsq"])
 def test_entropies_and_averaged_gradients_are_those_of_one_process(name, results):
     inputs = torch.cat([sums_in_processes.batch(rank) for rank in range(2)])
     entropies, gradients = sums_in_processes.entropies_and_gradients(name, inputs)

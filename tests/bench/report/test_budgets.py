@@ -68,6 +68,15 @@ def test_the_page_gives_every_track():
     assert "| quantizer | 400 steps | 80.0 s of training | 4e+11 FLOPs |" in text
 
 
+def test_time_is_not_compared_between_machines():
+    records = family(slow=([20, 22], 200.0), fast=([20, 22], 100.0))
+    records[0].environment["device"] = "cpu y"
+    text = page(records)
+    assert "| quantizer | 400 steps | 4e+11 FLOPs |" in text
+    assert "No time is compared between machines: cpu x; cpu y." in text
+    assert "s of training" not in text
+
+
 def test_one_budget_is_no_page():
     assert page([run_of("vq", "S", 20, 0)]) is None
 
