@@ -16,7 +16,7 @@ _deferred: ContextVar[list[Tensor] | None] = ContextVar("deferred finite checks"
 
 
 class NonFiniteLatentError(ValueError):
-    """A latent holds NaN or infinity, so no code is nearest to it."""
+    """A latent holds NaN or infinity, or a code holds NaN, so no code is nearest."""
 
 
 @contextmanager

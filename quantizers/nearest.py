@@ -1,110 +1,132 @@
-"""The one exact nearest-code search, shared by every method that owns a codebook.
+"""The one nearest-code search, shared by every method that owns a codebook.
 
-Maximises `<x, c> - |c|^2 / 2`, which orders codes as the Euclidean distance does, over tiles of
-at most `TILE_BYTES`, so that no matrix of all latents by all codes is ever held. Latents and
-codes are first shifted by a common offset: the expanded form of the distance loses all digits
-when both lie far from the origin, and the shift restores them. The offset is the codebook's mean
-rounded to a coarse power of two, which makes the subtraction itself exact.
+On a CPU the result is exact: distances are compared in float64, and of equal ones the lowest index
+wins, whatever the batch. Codes on a line and directions in a plane are sorted and bisected
+(`nearest_sorted`); all others are searched by matrix products, whose doubtful cases are compared
+again (`nearest_blocks`). On other devices the search is done in float32 and the host does not wait
+(`nearest_float32`): there, of codes whose distances differ by rounding only, either may be found.
 
-Codes of a single channel are compared by their distance itself: thousands of codes on a line lie
-closer than the square root of float32's precision, where the expanded form cannot tell them apart.
+No matrix of all latents by all codes is ever held.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-TILE_BYTES = 4 << 20  # of float32 scores: fits the caches of one core, far below 64 MB
-_CODES_PER_TILE = 4096
+from quantizers.base import NonFiniteLatentError
+from quantizers.nearest_blocks import search_blocks
+from quantizers.nearest_float32 import search_float32
+from quantizers.nearest_sorted import directions, search_circle, search_line
 
 
 def nearest(
     latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], *, spherical: bool = False
 ) -> Int[Tensor, " n"]:
-    """Index of the nearest code for every latent, computed in float32; ties go to the lowest.
+    """Index of the nearest code for every latent, both taken as float32; ties go to the lowest.
+
+    A code with an infinite element is never chosen, unless there is no other: then index 0 is.
 
     Args:
         latents: vectors to look up, finite.
-        codebook: the codes.
-        spherical: compare directions, that is maximise the cosine; a zero code has cosine 0.
+        codebook: the codes; equal, zero and infinite ones are allowed.
+        spherical: compare directions, that is maximise the cosine. On a CPU codes that are exact
+            multiples of one another tie. A zero code has cosine 0 to every latent, a zero latent
+            has cosine 0 to every code.
 
     Raises:
-        ValueError: shapes that do not fit, an empty codebook, or integer tensors.
+        ValueError: shapes that do not fit, an empty codebook, integer tensors or two devices.
+        NonFiniteLatentError: on a CPU, NaN or an infinite latent; other devices are not made to
+            wait for that check.
     """
     _check(latents, codebook)
     with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
-        latents, codebook = latents.float(), codebook.float()
-        if spherical:
-            latents = latents * _inverse_scale(latents)  # the cosine does not depend on length
-            codebook = F.normalize(codebook * _inverse_scale(codebook), dim=1)
-            return torch.ops.quantizers.search(latents, codebook, None)
-        offset = _exact_offset(codebook)
-        latents, codebook = latents - offset, codebook - offset
-        penalty = codebook.square().sum(dim=1) / 2
-        return torch.ops.quantizers.search(latents, codebook, penalty)
+        return torch.ops.quantizers.search(latents.float(), codebook.float(), spherical)
 
 
 # `custom_op` would do the same, but its first call imports the compiler, which takes seconds
 torch.library.define(
-    "quantizers::search", "(Tensor latents, Tensor codebook, Tensor? penalty) -> Tensor"
+    "quantizers::search", "(Tensor latents, Tensor codebook, bool spherical) -> Tensor"
 )
 
 
 @torch.library.impl("quantizers::search", "default")
-def _search(latents: Tensor, codebook: Tensor, penalty: Tensor | None) -> Tensor:
-    """Tiled argmax of `latents @ codebook.T - penalty`: opaque to the compiler, no host sync."""
-    indices = torch.empty(len(latents), dtype=torch.int64, device=latents.device)
-    codes_per_tile = min(len(codebook), _CODES_PER_TILE)
-    rows_per_tile = max(1, TILE_BYTES // (4 * codes_per_tile))
-    for row in range(0, len(latents), rows_per_tile):
-        rows = slice(row, row + rows_per_tile)
-        indices[rows] = _search_rows(latents[rows], codebook, penalty, codes_per_tile)
-    return indices
+def _search(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+    """The search on float32 tensors: opaque to the compiler, which would unroll its loops."""
+    with _full_precision():
+        if latents.device.type != "cpu":
+            return search_float32(latents, codebook, spherical=spherical)
+        latents, codebook = latents.detach(), codebook.detach()
+        if not _are_finite(latents):
+            raise NonFiniteLatentError("nearest expects finite latents, got NaN or infinity")
+        if _are_finite(codebook):
+            return _search_finite(latents, codebook, spherical)
+        if codebook.isnan().any():
+            raise NonFiniteLatentError("nearest expects a codebook without NaN, got NaN")
+        finite = codebook.isfinite().all(dim=1).nonzero().squeeze(1)
+        if len(finite) == 0:
+            return torch.zeros(len(latents), dtype=torch.int64)
+        return finite[_search_finite(latents, codebook[finite], spherical)]
 
 
 @torch.library.register_fake("quantizers::search")
-def _search_shape(latents: Tensor, codebook: Tensor, penalty: Tensor | None) -> Tensor:
+def _search_shape(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
     return torch.empty(latents.shape[:1], dtype=torch.int64, device=latents.device)
 
 
-def _search_rows(
-    latents: Tensor, codebook: Tensor, penalty: Tensor | None, codes_per_tile: int
-) -> Tensor:
-    best_score = latents.new_full((len(latents),), -torch.inf)
-    best = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
-    for first in range(0, len(codebook), codes_per_tile):
-        codes = codebook[first : first + codes_per_tile]
-        if penalty is None:
-            scores = latents @ codes.T
-        elif codes.shape[1] == 1:
-            scores = -(latents - codes.T).abs()
-        else:
-            scores = torch.addmm(penalty[first : first + codes_per_tile], latents, codes.T, beta=-1)
-        score, index = scores.max(dim=1)
-        better = score > best_score  # strict: an earlier tile keeps a tie
-        best = torch.where(better, index + first, best)
-        best_score = torch.where(better, score, best_score)
-    return best
+def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+    """The exact search on a CPU."""
+    if spherical:
+        return _search_directions(latents, codebook)
+    if codebook.shape[1] == 1:
+        return search_line(latents[:, 0], codebook[:, 0])
+    return search_blocks(latents, codebook, lambda rows: rows)
 
 
-def _exact_offset(codebook: Tensor) -> Tensor:
-    """The codebook's mean, rounded to a power of two no smaller than the codebook's spread.
+def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
+    """The exact search for directions: zero latents and zero codes, which have none, go apart."""
+    some = latents.any(dim=1)
+    if not some.all():
+        indices = torch.zeros(len(latents), dtype=torch.int64)
+        indices[some] = _search_directions(latents[some], codebook)
+        return indices
+    some = codebook.any(dim=1)
+    if not some.any():
+        return torch.zeros(len(latents), dtype=torch.int64)
+    if not some.all():
+        zero, others = some.int().argmin(), some.nonzero().squeeze(1)
+        index = others[_search_directions(latents, codebook[others])]
+        product = (latents.double() * codebook[index]).sum(dim=1)
+        wins = (product < 0) | ((product == 0) & (zero < index))
+        return torch.where(wins, zero, index)
+    if codebook.shape[1] == 1:
+        return search_line(latents[:, 0].sign(), codebook[:, 0].sign())
+    if codebook.shape[1] == 2:
+        return search_circle(latents, codebook)
+    return search_blocks(latents, codebook, directions)
 
-    A codebook around the origin gets offset 0 and is searched as it is. Around a far point both
-    operands of the subtraction are multiples of the same small unit, so the difference is exact.
-    """
-    mean = codebook.mean(dim=0)
-    spread = (codebook - mean).abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
-    _, exponent = torch.frexp(spread)
-    unit = torch.ldexp(torch.ones_like(spread), exponent)
-    return (mean / unit).round() * unit
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Matrix products of float32 in float32, whatever `set_float32_matmul_precision` allows."""
+    cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    backends = cpu, torch.backends.cuda.matmul
+    allowed = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, allowed, strict=True):
+            backend.fp32_precision = precision
 
 
-def _inverse_scale(rows: Tensor) -> Tensor:
-    """A power of two per row that brings its largest element near 1: lengths stay in range."""
-    _, exponent = torch.frexp(rows.abs().amax(dim=1, keepdim=True))
-    return torch.ldexp(torch.ones_like(rows[:, :1]), -exponent.clamp(-100, 126))
+def _are_finite(rows: Tensor) -> bool:
+    """Whether no element is NaN or infinite: both survive minimum and maximum."""
+    return len(rows) == 0 or all(map(math.isfinite, map(float, torch.aminmax(rows))))
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:
@@ -118,4 +140,9 @@ def _check(latents: Tensor, codebook: Tensor) -> None:
     if not (latents.is_floating_point() and codebook.is_floating_point()):
         raise ValueError(
             f"nearest expects floating-point tensors, got {latents.dtype} and {codebook.dtype}"
+        )
+    if latents.device != codebook.device:
+        raise ValueError(
+            f"nearest expects one device, got latents on {latents.device} and a codebook on "
+            f"{codebook.device}; move one of them with .to()"
         )

@@ -1,0 +1,244 @@
+"""Exact nearest-code search in two passes: matrix products in float32, then distances in float64.
+
+The first pass scores a code C for a latent X by <X, C> - |C|^2 / 2, which orders codes as the
+distance does, in tiles that stay in the cache of a core: codes as rows, few latents as columns. Of
+each block of codes only the best score is kept, since a maximum alone is ten times cheaper than a
+maximum with its index. The second pass computes the distance itself, in float64, to the codes of
+every block that rounding cannot rule out, nearly always one for each latent. Of few codes each is a
+block of its own; where all but one are ruled out, there is no second pass. So the result depends
+neither on the batch nor on tiles or blocks.
+
+Rounding. Let u = 2^-24 and d be the number of channels. Coordinates enter the first pass with a
+relative error of at most u, half squares with one of (d + 3) u, and a sum of d + 1 products adds
+(d + 1) u of the sum of their magnitudes, in whatever order it is done. With the inequality of
+Cauchy and Schwarz, a score is wrong by at most (d + 4) u (|X| |C| + |C|^2), to first order. The
+bound is taken as 1.01 (d + 12) u, with the longest code of a block for |C|, which leaves room for
+the arithmetic of the bound itself. What float64 can do to the distances of the second pass, at most
+2^-52 (d + 4) (|X| + max |C|)^2, is added to it. Codes are scaled to about 1, and |C| is taken as
+2^-40 at least, so that no underflow matters. A latent so long that its square overflows is compared
+with every code.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_LONGEST_BLOCK = 256
+_TILE_CODES = 1024  # a multiple of every block; so few codes are a block each
+_TILE_SCORES = 1 << 17  # 512 KiB of float32: half of a core's second-level cache
+_MAXIMA = 1 << 21  # best scores of blocks that are held at a time: 8 MiB
+_COMPARED = 1 << 17  # coordinates that are compared in float64 at a time: 1 MiB
+_PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
+
+Coordinates = Callable[[Tensor], Tensor]
+
+
+def search_blocks(
+    latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], coordinates: Coordinates
+) -> Int[Tensor, " n"]:
+    """Index of the code at the smallest distance; the lowest of those equal in float64.
+
+    Args:
+        latents: vectors to look up.
+        codebook: the codes, at least one.
+        coordinates: makes the coordinates to compare, finite, from latents or from codes: a row of
+            float32 or float64 from each.
+    """
+    chunks = codebook.chunk(-(-codebook.numel() // _PREPARED))
+    indices = torch.zeros(len(latents), dtype=torch.int64)
+    least = torch.full((len(latents) if len(chunks) > 1 else 0,), torch.inf, dtype=torch.float64)
+    first = 0
+    for codes in chunks:
+        blocks = _Blocks(coordinates(codes))
+        for start in range(0, len(latents), blocks.latents_at_a_time):
+            rows = slice(start, start + blocks.latents_at_a_time)
+            part = coordinates(latents[rows])
+            found = blocks.search(part)
+            if len(chunks) > 1:
+                distance = blocks.distance(part, found)
+                closer = distance < least[rows]  # strict: an earlier code keeps a tie
+                found = torch.where(closer, found + first, indices[rows])
+                least[rows] = torch.where(closer, distance, least[rows])
+            indices[rows] = found
+        first += len(codes)
+    return indices
+
+
+def block_length(codes: int, channels: int) -> int:
+    """A power of two near the best: the passes take V / B maxima and B d distances for a latent."""
+    if codes <= _TILE_CODES:
+        return 1
+    length = 2 ** round(math.log2(codes / (4 + channels / 4)) / 2)
+    return min(length, _LONGEST_BLOCK)
+
+
+class _Blocks:
+    """Codes that are prepared for both passes, in blocks of equal length.
+
+    Attributes:
+        latents_at_a_time: as many as `search` should be given.
+    """
+
+    def __init__(self, codes: Float[Tensor, "v d"]) -> None:
+        self.size, self.channels = codes.shape
+        self.length = block_length(self.size, self.channels)
+        if missing := -self.size % self.length:  # repeats of the last code lose every tie
+            codes = torch.cat([codes, codes[-1:].expand(missing, -1)])
+        self.count = len(codes) // self.length
+        self.latents_at_a_time = min(max(_MAXIMA // self.count, 512), 4096)
+        self.exact = codes.reshape(self.count, self.length * self.channels)
+        low, high = map(float, torch.aminmax(codes))
+        self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
+        centre = codes.mean(dim=0)  # of the longest codes it may overflow
+        self.shift = torch.where(centre.isfinite(), centre, 0) * -self.scale
+        self.rows = torch.empty(len(codes), self.channels + 1)
+        scaled = self.rows[:, :-1]
+        torch.add(self.shift, codes, alpha=self.scale, out=scaled)
+        squares = scaled.square().sum(dim=1)
+        torch.mul(squares, -0.5, out=self.rows[:, -1])
+        longest = squares.view(-1, self.length).amax(dim=1, keepdim=True).sqrt_()
+        self.longest = longest.clamp_min_(2.0**-40)
+        self.radius = float(self.longest.amax())
+        self.alike = self.radius < 8 * float(squares.mean()) ** 0.5
+        self.error = 1.01 * (self.channels + 12) * 2.0**-24
+        self.counter = torch.ones(2, self.count)
+        torch.arange(self.count, out=self.counter[0])
+
+    def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """Index of the nearest code for the coordinates of some latents."""
+        if self.length == 1:
+            block, alone = self._only_code(latents)
+        else:
+            possible = self._possible(latents)
+            block, alone = self._only_block(possible)
+        if alone.all():
+            return self._nearest_in(block, latents).clamp_max_(self.size - 1)
+        indices = torch.empty(len(latents), dtype=torch.int64)
+        indices[alone] = self._nearest_in(block[alone], latents[alone])
+        several = alone.logical_not_()
+        latents = latents[several]
+        if self.exact.numel() * len(latents) <= _COMPARED:
+            indices[several] = self._nearest_of_all(latents)
+        else:
+            possible = self._possible(latents) if self.length == 1 else possible[:, several]
+            indices[several] = self._nearest_of(possible, latents)
+        return indices.clamp_max_(self.size - 1)
+
+    def distance(
+        self, latents: Float[Tensor, "n d"], indices: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        """Squared distance of each latent to a code, in float64."""
+        codes = self.exact.view(-1, self.channels)[indices]
+        return (codes.double() - latents).square_().sum(dim=1)
+
+    def _only_code(
+        self, latents: Float[Tensor, "n d"]
+    ) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+        """First pass over few codes of similar length: the one possible code, and if it is one."""
+        columns, norm = self._columns(latents)
+        if not (self.alike and float(norm.amax()) < 2**20 * self.radius):
+            return torch.zeros(len(norm), dtype=torch.int64), torch.zeros(
+                len(norm), dtype=torch.bool
+            )
+        margin = norm.add_(self.radius).mul_(2 * self.error * self.radius)
+        found = torch.empty(2, len(latents))
+        width = min(_TILE_SCORES // self.count, len(latents))
+        scratch = torch.empty(self.count * width)
+        tiles = columns.split(width, 1), margin.split(width), found.split(width, 1)
+        for tile, below, into in zip(*tiles, strict=True):
+            scores = scratch[: self.count * tile.shape[1]].view(self.count, -1)
+            torch.mm(self.rows, tile, out=scores)
+            scores.ge_(scores.amax(dim=0).sub_(below))
+            torch.mm(self.counter, scores, out=into)
+        return found[0].long(), found[1] == 1
+
+    def _only_block(
+        self, possible: Float[Tensor, "blocks n"]
+    ) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+        """The one possible block of each latent, and if it is one."""
+        block, count = self.counter @ possible
+        return block.long(), count == 1
+
+    def _columns(
+        self, latents: Float[Tensor, "n d"]
+    ) -> tuple[Float[Tensor, "k n"], Float[Tensor, " n"]]:
+        """Scaled coordinates with a 1 below, for the first pass, and their norms."""
+        columns = torch.ones(self.channels + 1, len(latents))
+        scaled = columns[:-1]
+        torch.add(self.shift.unsqueeze(1), latents.T, alpha=self.scale, out=scaled)
+        return columns, scaled.square().sum(dim=0).sqrt_()
+
+    def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
+        """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
+        columns, norm = self._columns(latents)
+        best = self._block_maxima(columns)
+        bound = (norm + self.longest).mul_(self.longest * self.error)
+        reach = norm + self.radius
+        threshold = best.sub_(bound).amax(dim=0)
+        threshold.addcmul_(reach, reach, value=-(self.channels + 4) * 2.0**-52)
+        possible = best.add_(bound, alpha=2).ge_(threshold)
+        if reach.amax().isinf():
+            possible[:, reach.isinf()] = 1
+        return possible
+
+    def _block_maxima(self, columns: Float[Tensor, "k n"]) -> Float[Tensor, "blocks n"]:
+        """Best score of each block for each latent, a column of coordinates with a 1 below."""
+        best = torch.empty(self.count, columns.shape[1])
+        if self.length == 1:
+            return torch.mm(self.rows, columns, out=best)
+        codes = min(_TILE_CODES, len(self.rows))
+        width = min(_TILE_SCORES // codes, columns.shape[1])
+        scratch = torch.empty(codes * width)
+        for first, rows in enumerate(self.rows.split(_TILE_CODES)):
+            place = first * (_TILE_CODES // self.length)
+            into = best[place : place + len(rows) // self.length]
+            for tile, maxima in zip(columns.split(width, 1), into.split(width, 1), strict=True):
+                scores = scratch[: len(rows) * tile.shape[1]].view(len(rows), -1)
+                torch.mm(rows, tile, out=scores)
+                torch.amax(scores.unflatten(0, (-1, self.length)), dim=1, out=maxima)
+        return best
+
+    def _nearest_in(
+        self, block: Int[Tensor, " n"], latents: Float[Tensor, "n d"]
+    ) -> Int[Tensor, " n"]:
+        """Second pass over one block for each latent."""
+        return block if self.length == 1 else self._compare(block, latents)[0]
+
+    def _nearest_of_all(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """Second pass over all codes."""
+        codes = self.exact.view(1, -1, self.channels).double()
+        return (codes - latents.unsqueeze(1)).square_().sum(dim=2).argmin(dim=1)
+
+    def _nearest_of(
+        self, possible: Float[Tensor, "blocks n"], latents: Float[Tensor, "n d"]
+    ) -> Int[Tensor, " n"]:
+        """Second pass over any number of blocks for each latent."""
+        block, latent = possible.nonzero().unbind(1)
+        index, distance = self._compare(block, latents, latent)
+        least = distance.new_full((len(latents),), torch.inf)
+        least.scatter_reduce_(0, latent, distance, "amin")
+        tied = distance == least[latent]
+        lowest = index.new_full((len(latents),), self.size)
+        return lowest.scatter_reduce_(0, latent[tied], index[tied], "amin")
+
+    def _compare(
+        self,
+        block: Int[Tensor, " p"],
+        latents: Float[Tensor, "n d"],
+        latent: Int[Tensor, " p"] | None = None,
+    ) -> tuple[Int[Tensor, " p"], Float[Tensor, " p"]]:
+        """The nearest code of a block, and its distance, for each latent or each of `latent`."""
+        indices, distances = [], []
+        latents = latents.double()
+        step = max(1, _COMPARED // (self.length * self.channels))
+        rows = torch.arange(len(block)) if latent is None else latent
+        for some, row in zip(block.split(step), rows.split(step), strict=True):
+            codes = self.exact.index_select(0, some).view(-1, self.length, self.channels).double()
+            squares = codes.sub_(latents[row].unsqueeze(1)).square_()
+            distance, within = squares.sum(dim=2).min(dim=1)
+            indices.append(within.add_(some, alpha=self.length))
+            distances.append(distance)
+        return torch.cat(indices), torch.cat(distances)

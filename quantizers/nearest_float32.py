@@ -1,0 +1,92 @@
+"""Nearest-code search in float32 for accelerators: nothing in it makes the host wait.
+
+Maximises `<x, c> - |c|^2 / 2`, which orders codes as the Euclidean distance does. Latents and codes
+are first shifted by a common offset: this form of the distance loses all digits where both lie far
+from the origin. The offset is the codebook's mean rounded to a coarse power of two, which makes the
+subtraction itself exact. On CUDA a Triton kernel does the search (`nearest_triton`); without
+Triton, or on another device, matrix products over tiles of codes do it.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_CODES = 4096  # of a tile
+_LATENTS = 4096  # of a tile: 64 MiB of float32 scores
+_MOST_CHANNELS = 256  # of the kernel, which keeps a latent in registers
+
+
+def search_float32(
+    latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], *, spherical: bool
+) -> Int[Tensor, " n"]:
+    """Index of the code with the highest score; ties go to the lowest.
+
+    Args:
+        latents: float32, finite.
+        codebook: float32, at least one code; a code with an infinite element is chosen only if
+            there is no other, and then index 0 is.
+        spherical: compare directions.
+    """
+    usable = codebook.isfinite().all(dim=1)
+    codebook = torch.where(usable.unsqueeze(1), codebook, 0)
+    if spherical:
+        latents, codebook = _unit(latents), _unit(codebook)
+        penalty = torch.zeros_like(codebook[:, 0])
+    else:
+        offset = _exact_offset(codebook)
+        latents, codebook = latents - offset, codebook - offset
+        penalty = codebook.square().sum(dim=1) / 2
+    penalty = torch.where(usable, penalty, torch.inf)
+    if latents.device.type == "cuda" and _has_triton() and latents.shape[1] <= _MOST_CHANNELS:
+        from quantizers.nearest_triton import search_kernel
+
+        return search_kernel(latents, codebook, penalty)
+    return search_tiles(latents, codebook, penalty)
+
+
+def search_tiles(
+    latents: Float[Tensor, "n d"], codes: Float[Tensor, "v d"], penalty: Float[Tensor, " v"]
+) -> Int[Tensor, " n"]:
+    """Index of the largest `latents @ codes.T - penalty`, over tiles; the lowest where it ties."""
+    found = [_search_rows(part, codes, penalty) for part in latents.split(_LATENTS)]
+    return torch.cat(found)
+
+
+def _search_rows(latents: Tensor, codes: Tensor, penalty: Tensor) -> Tensor:
+    best_score = latents.new_full((len(latents),), -torch.inf)
+    best = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
+    for first in range(0, len(codes), _CODES):
+        tile = slice(first, first + _CODES)
+        score, index = torch.addmm(penalty[tile], latents, codes[tile].T, beta=-1).max(dim=1)
+        better = score > best_score  # strict: an earlier tile keeps a tie
+        best = torch.where(better, index + first, best)
+        best_score = torch.where(better, score, best_score)
+    return best
+
+
+def _exact_offset(codebook: Tensor) -> Tensor:
+    """The codebook's mean, rounded to a power of two no smaller than the codebook's spread.
+
+    A codebook around the origin gets offset 0 and is searched as it is. Around a far point both
+    operands of the subtraction are multiples of the same small unit, so the difference is exact.
+    """
+    mean = codebook.mean(dim=0)
+    spread = (codebook - mean).abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+    _, exponent = torch.frexp(spread)
+    unit = torch.ldexp(torch.ones_like(spread), exponent)
+    return (mean / unit).round() * unit
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1, but zero rows; the largest element is brought to 1 before the squares."""
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scaled = rows / torch.where(largest > 0, largest, 1)
+    return scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None

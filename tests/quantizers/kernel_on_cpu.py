@@ -1,0 +1,46 @@
+"""Compares the Triton kernel with brute force, in Triton's interpreter; run as a process."""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # read where the kernel is compiled
+
+import torch
+from brute_force import nearest_of_all, problem
+
+from quantizers import nearest_triton
+from quantizers.nearest_triton import search_kernel
+
+SIZES = [(1, 1, 1), (70, 130, 5), (3, 200, 20), (130, 65, 3), (64, 64, 16), (65, 129, 17)]
+
+
+def _exact(size: tuple[int, int, int]) -> None:
+    """Small integers, whose products and sums are exact: many ties, zero rows, equal codes."""
+    generator = torch.Generator().manual_seed(sum(size))
+    n, v, d = size
+    latents = torch.randint(-2, 3, (n, d), generator=generator).float()
+    codebook = torch.randint(-2, 3, (v, d), generator=generator).float()
+    codebook[v // 2], latents[n // 2] = 0, 0
+    penalty = codebook.square().sum(dim=1) / 2
+    found = search_kernel(latents, codebook, penalty)
+    assert torch.equal(found, nearest_of_all(latents, codebook)), size
+    penalty[found[0]] = torch.inf
+    if v > 1:
+        assert search_kernel(latents, codebook, penalty)[0] != found[0]
+
+
+def _close(size: tuple[int, int, int]) -> None:
+    latents, codebook = problem(size, seed=1)
+    found = search_kernel(latents, codebook, codebook.square().sum(dim=1) / 2)
+    best = codebook[nearest_of_all(latents, codebook)].double()
+    excess = (latents - codebook[found].double()).square().sum(1) / (latents - best).square().sum(1)
+    assert (excess <= 1 + 1e-5).all(), size
+
+
+for programs in (1, 6, nearest_triton._PROGRAMS):
+    nearest_triton._PROGRAMS = programs
+    for size in SIZES:
+        _exact(size)
+        _close(size)
+nothing = torch.full((9,), torch.inf)
+assert not search_kernel(torch.ones(5, 3), torch.zeros(9, 3), nothing).any()
+assert search_kernel(torch.ones(0, 3), torch.zeros(9, 3), nothing).shape == (0,)
