@@ -13,9 +13,17 @@ QUIET = 0.9  # a step of `tiny` on a quiet machine keeps its threads busy for 0.
 
 
 def step_times(row: Row) -> list[float]:
-    """Milliseconds a step of each run whose time is known and undisturbed."""
-    times = [r.timing.get("ms_per_step") for r in row.records if not is_disturbed(r)]
-    return [time for time in times if time is not None]  # none where a run resumed at its end
+    """Milliseconds a step of each run whose time is known and undisturbed.
+
+    Of runs with different numbers of threads, those with the most common number count.
+    """
+    timed = [  # a run that resumed at its end has no time
+        record
+        for record in row.records
+        if record.timing.get("ms_per_step") is not None and not is_disturbed(record)
+    ]
+    common = statistics.multimode(record.environment.get("threads") for record in timed)
+    return [r.timing["ms_per_step"] for r in timed if r.environment.get("threads") in common[:1]]
 
 
 def is_disturbed(record: Record) -> bool:

@@ -134,6 +134,17 @@ def test_a_run_that_shared_the_machine_has_no_time():
     assert "1 of 3 got less than 90%" in text
 
 
+def test_times_of_different_threads_are_not_mixed():
+    records = [
+        record(seed=seed, timing={"ms_per_step": ms}, environment={"device": "x", "threads": n})
+        for seed, ms, n in ((0, 100.0, 2), (1, 110.0, 2), (2, 200.0, 1))
+    ]
+    (text,) = (t for n, t in render(records).items() if n != "README.md")
+    row = next(line for line in text.splitlines() if "| gsq" in line)
+    assert row.split("|")[-4].strip() == "105"
+    assert "(x, 1 thread; x, 2 threads)" in text
+
+
 def test_an_unfair_row_has_no_rank_and_names_the_check():
     records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", *better(by=2.0))
     records[-1].hashes["batches"] = "others"
