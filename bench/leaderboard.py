@@ -27,11 +27,15 @@ _OPTIONS = {"leaderboards": "leaderboards", "readme": "", "check": "false", "exp
 
 
 def tables(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by the name of their table, sorted by name."""
+    """Records by the name of their table, sorted by name, numbers in it by their value."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(table_name(record.protocol), []).append(record)
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found, key=_by_value)}
+
+
+def _by_value(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def render(records: Sequence[Record]) -> dict[str, str]:

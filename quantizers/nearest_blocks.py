@@ -92,8 +92,8 @@ class _Blocks:
         self.exact = codes.reshape(self.count, self.length * self.channels)
         low, high = map(float, torch.aminmax(codes))
         self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
-        centre = codes.mean(dim=0)  # of the longest codes it may overflow
-        self.shift = torch.where(centre.isfinite(), centre, 0) * -self.scale
+        # of the longest codes the mean overflows: then no score rules anything out
+        self.shift = codes.mean(dim=0) * -self.scale
         self.rows = torch.empty(len(codes), self.channels + 1)
         scaled = self.rows[:, :-1]
         torch.add(self.shift, codes, alpha=self.scale, out=scaled)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -95,6 +96,12 @@ def test_mean_and_spread_are_over_seeds():
 def test_same_records_same_bytes_in_any_order():
     records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", 20.0)
     assert render(records) == render(records[::-1])
+
+
+def test_tables_are_listed_by_their_rate():
+    records = [record(protocol=protocol(rate=rate)) for rate in (96.0, 8.0, 24.0, 10.0)]
+    rates = [re.search(r"-(\d+)bit", name).group(1) for name in list(render(records))[1:]]
+    assert rates == ["8", "10", "24", "96"]
 
 
 def test_protocols_never_share_a_table():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from quantizers import nearest as nearest_module
 from quantizers.nearest import nearest
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(1, 24))
@@ -170,6 +171,25 @@ def test_products_of_lower_precision_change_no_index():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert torch.backends.mkldnn.matmul.fp32_precision in ("ieee", "none")
+
+
+def test_products_are_full_float32_whatever_is_allowed_and_it_stays_allowed(monkeypatch):
+    matmul, during = torch.backends.mkldnn.matmul, []
+
+    def search(latents, *_):
+        during.append(matmul.fp32_precision)
+        return torch.zeros(len(latents), dtype=torch.int64)
+
+    monkeypatch.setattr(nearest_module, "_search_finite", search)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        allowed = matmul.fp32_precision
+        nearest(torch.ones(1, 3), torch.ones(2, 3))
+        assert allowed != "ieee"
+        assert during == ["ieee"]
+        assert matmul.fp32_precision == allowed
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 @ways

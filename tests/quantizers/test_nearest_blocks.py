@@ -54,6 +54,20 @@ def test_one_code_far_away_costs_the_others_no_digits(codes):
 
 
 @codes
+def test_codes_whose_mean_overflows_are_told_apart(codes):
+    latents, codebook = (1e38 * (2 + tensor.tanh()) for tensor in problem((300, codes, 6), seed=14))
+    assert codebook.mean(dim=0).isinf().all() or codes == 2
+    assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
+
+
+@codes
+def test_far_latents_tie_as_they_do_in_float64(codes):
+    latents, codebook = problem((2000, codes, 3), seed=15)
+    latents *= 2.0**50  # so far that distances to different codes are equal in float64
+    assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
+
+
+@codes
 def test_a_latent_of_any_length_finds_its_code(codes):
     latents, codebook = problem((60, codes, 4), seed=5)
     latents *= torch.logspace(-37, 37, 60)[:, None]

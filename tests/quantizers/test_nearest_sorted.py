@@ -24,6 +24,8 @@ def test_the_line_needs_no_digits_of_float64():
     codebook = torch.tensor([[0.0], [1.0], [-1.0], [3e-45]])
     assert nearest(latents, codebook).tolist() == [1, 2, 0, 0]
     assert nearest(latents, 2 * codebook).tolist() == [1, 2, 0, 0]
+    longest = torch.tensor([[2e38], [3e38]])  # their sum overflows float32
+    assert nearest(torch.tensor([[2.4e38], [2.6e38]]), longest).tolist() == [0, 1]
 
 
 def test_midpoints_between_two_codes_in_both_orders():
@@ -44,6 +46,12 @@ def test_on_the_circle_equal_angles_go_to_the_lower_index(latents, codes):
     codebook = torch.tensor([*codes, (-1.0, 0.5), (2.0, -1.0)])
     expected = nearest_of_all(latents, codebook, spherical=True)
     assert torch.equal(nearest(latents, codebook, spherical=True), expected)
+
+
+def test_a_direction_halfway_between_two_goes_to_the_lower_index():
+    latent, codebook = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+    assert nearest(latent, codebook, spherical=True).tolist() == [0]
+    assert nearest(latent, codebook.flip(0), spherical=True).tolist() == [0]
 
 
 def test_the_circle_closes():
