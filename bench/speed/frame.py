@@ -8,11 +8,11 @@ import torch
 from bench.flops import train_step_flops
 from bench.speed.page import Section, duration, say
 from bench.speed.steps import Run, configuration, prepare, steppers
-from bench.speed.timing import matmul_flops_per_second, timed
+from bench.speed.timing import peak_flops_per_second, timed
 
 _FRAME_TEXT = """The step of recipe `{recipe}` without a quantizer. Its matrix products and
-convolutions are counted by torch's FLOP counter; the peak is that of a large {dtype} product in the
-same run, and bare is what the counted work takes at that peak."""
+convolutions are counted by torch's FLOP counter; the peak is that of a large {dtype} product or
+convolution in the same run, and bare is what the counted work takes at that peak."""
 
 _LOADER_TEXT = """Data set `{data}` at {size} px, read in the training process; a step waits for the
 loader where it reads fewer images than the step takes."""
@@ -31,7 +31,7 @@ def measure_frame(steps: int, device: torch.device, *overrides: str) -> Section:
             run.config, run.modules(), run.images, device=device, autocast=run.autocast
         )
     dtype = torch.bfloat16 if run.autocast else torch.float32
-    peak = matmul_flops_per_second(device, dtype)
+    peak = peak_flops_per_second(device, dtype)
     row = {
         "step": duration(step),
         "bare": duration(flops / peak),

@@ -11,7 +11,7 @@ from bench.speed.contest import LIMIT_SECONDS, Cell, contest, warm_up
 from bench.speed.page import Section, megabytes, say
 from bench.speed.peers import OURS, PEER, Search, searches
 from bench.speed.targets import Target, at_least, at_most, times
-from bench.speed.timing import left_out, matmul_flops_per_second, within
+from bench.speed.timing import left_out, peak_flops_per_second, within
 from quantizers.nearest import nearest
 
 _TEXT = """N normal latents, V normal codes, d channels: time, and peak memory beyond what was held
@@ -189,7 +189,7 @@ def _near_bound(measured: list[Measured], device: torch.device) -> Target:
         size, seconds = (one.tokens, one.codes, one.channels), one.cells[OURS].seconds
         if size == (16384, 1 << 18, 16) and seconds:
             flops = 2 * math.prod(size)
-            values[one.label] = seconds * matmul_flops_per_second(device, torch.float32) / flops
+            values[one.label] = seconds * peak_flops_per_second(device, torch.float32) / flops
     return at_most("search: 2 times the float32 bound", values, 2.0, times)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 
 from bench.speed.page import say
 
@@ -21,6 +22,7 @@ LONG_SECONDS = 2.0
 _LEAST_ROUNDS = 3
 _PAUSE_SECONDS = 0.005
 _PEAK_SIZE = {"cpu": 2048, "cuda": 8192}
+_PEAK_BATCH = {"cpu": 16, "cuda": 1024}
 
 
 @dataclass
@@ -92,11 +94,23 @@ def left_out(planned: int, measured: int) -> str:
     return f" Left out since time was up: the last {missing} of {planned} sizes." if missing else ""
 
 
-def matmul_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """The best of several products of two large square matrices: what this machine can do."""
-    size = _PEAK_SIZE[device.type]
+def peak_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The best of several large matrix products and convolutions: what this machine can do.
+
+    Both are tried, since they come from different libraries: on some processors the products use
+    narrower registers than the convolutions.
+    """
+    size, batch = _PEAK_SIZE[device.type], _PEAK_BATCH[device.type]
     a, b = torch.ones(2, size, size, device=device, dtype=dtype)
-    call = lambda: a @ b  # noqa: E731
-    call()
-    best = min(timed(call, device)[0] for _ in range(5))
-    return 2 * size**3 / best
+    images = torch.ones(batch, 256, 32, 32, device=device, dtype=dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(256, 256, 3, 3, device=device, dtype=dtype)
+    work = {
+        2 * size**3: lambda: a @ b,
+        2 * 9 * images.numel() * 256: lambda: F.conv2d(images, weight, padding=1),
+    }
+    for call in work.values():
+        call()
+    return max(
+        flops / min(timed(call, device)[0] for _ in range(5)) for flops, call in work.items()
+    )

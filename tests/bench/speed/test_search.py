@@ -48,7 +48,7 @@ def test_the_targets_name_the_worst_cell():
 
 
 def test_on_cuda_only_large_codebooks_and_their_peers_decide(monkeypatch):
-    monkeypatch.setattr(module, "matmul_flops_per_second", lambda *_: 2.0 * 16384 * 2**18 * 16)
+    monkeypatch.setattr(module, "peak_flops_per_second", lambda *_: 2.0 * 16384 * 2**18 * 16)
     peers = {"cdist + argmin": Cell(4.9), "flash-kmeans": Cell(1.0)}
     cells = [
         measured(Cell(9.0), codes=1024, **peers),

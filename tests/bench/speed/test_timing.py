@@ -6,7 +6,7 @@ import torch
 
 from bench.speed import timing
 from bench.speed.memory import _PROCESS, memory_limit, with_extra_peak
-from bench.speed.timing import interleaved, matmul_flops_per_second, timed, within
+from bench.speed.timing import interleaved, peak_flops_per_second, timed, within
 
 CPU = torch.device("cpu")
 MEGABYTE = 1_000_000
@@ -53,7 +53,7 @@ def test_items_past_the_time_are_left_out_with_a_line(capsys):
 
 def test_the_peak_of_a_product_is_positive_and_below_any_processor(monkeypatch):
     monkeypatch.setitem(timing._PEAK_SIZE, "cpu", 256)
-    assert 1e6 < matmul_flops_per_second(CPU, torch.float32) < 1e15
+    assert 1e6 < peak_flops_per_second(CPU, torch.float32) < 1e15
 
 
 linux = pytest.mark.skipif(

@@ -85,7 +85,7 @@ def test_rounds_end_with_their_time(words):
 
 
 def test_the_frame_and_the_loader_have_a_row(words, monkeypatch):
-    monkeypatch.setattr(frame, "matmul_flops_per_second", lambda *_: 1e15)
+    monkeypatch.setattr(frame, "peak_flops_per_second", lambda *_: 1e15)
     (row,) = frame.measure_frame(1, CPU, *words).rows
     assert row["peak GFLOP/s"] == "1,000,000"
     assert row["achieved / peak"] == "0.00"
