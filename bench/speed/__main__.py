@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import ConfigError
-from bench.explain import unknown
 from bench.files import write_text
 from bench.options import OptionError, read_options
+from bench.unknown import unknown
 
 if TYPE_CHECKING:
     import torch
