@@ -26,9 +26,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from quantizers.nearest_products import dot_products, keep_freed_memory
+
 _LONGEST_BLOCK = 256
 _TILE_CODES = 1024  # a multiple of every block; so few codes are a block each
-_TILE_SCORES = 1 << 17  # 512 KiB of float32: half of a core's second-level cache
+_TILE_SCORES = 1 << 19  # 2 MiB of float32: more would leave the caches of two cores
 _MAXIMA = 1 << 21  # best scores of blocks that are held at a time: 8 MiB
 _COMPARED = 1 << 17  # coordinates that are compared in float64 at a time: 1 MiB
 _PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
@@ -47,6 +49,7 @@ def search_blocks(
         coordinates: makes the coordinates to compare, finite, from latents or from codes: a row of
             float32 or float64 from each.
     """
+    keep_freed_memory()
     chunks = codebook.chunk(-(-codebook.numel() // _PREPARED))
     indices = torch.zeros(len(latents), dtype=torch.int64)
     least = torch.full((len(latents) if len(chunks) > 1 else 0,), torch.inf, dtype=torch.float64)
@@ -104,8 +107,7 @@ class _Blocks:
         self.radius = float(self.longest.amax())
         self.alike = self.radius < 8 * float(squares.mean()) ** 0.5
         self.error = 1.01 * (self.channels + 12) * 2.0**-24
-        self.counter = torch.ones(2, self.count)
-        torch.arange(self.count, out=self.counter[0])
+        self.names = torch.arange(self.count, 2.0 * self.count)
 
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Index of the nearest code for the coordinates of some latents."""
@@ -113,7 +115,7 @@ class _Blocks:
             block, alone = self._only_code(latents)
         else:
             possible = self._possible(latents)
-            block, alone = self._only_block(possible)
+            block, alone = self._only(self.names @ possible)
         if alone.all():
             return self._nearest_in(block, latents).clamp_max_(self.size - 1)
         indices = torch.empty(len(latents), dtype=torch.int64)
@@ -138,43 +140,40 @@ class _Blocks:
         self, latents: Float[Tensor, "n d"]
     ) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
         """First pass over few codes of similar length: the one possible code, and if it is one."""
-        columns, norm = self._columns(latents)
+        rows, norm = self._rows_of(latents)
         if not (self.alike and float(norm.amax()) < 2**20 * self.radius):
-            return torch.zeros(len(norm), dtype=torch.int64), torch.zeros(
-                len(norm), dtype=torch.bool
-            )
+            nothing = torch.zeros(len(norm), dtype=torch.int64)
+            return nothing, nothing.bool()
         margin = norm.add_(self.radius).mul_(2 * self.error * self.radius)
-        found = torch.empty(2, len(latents))
-        width = min(_TILE_SCORES // self.count, len(latents))
-        scratch = torch.empty(self.count * width)
-        tiles = columns.split(width, 1), margin.split(width), found.split(width, 1)
+        found = torch.empty(len(latents))
+        width = _TILE_SCORES // self.count
+        tiles = rows.split(width), margin.split(width), found.split(width)
         for tile, below, into in zip(*tiles, strict=True):
-            scores = scratch[: self.count * tile.shape[1]].view(self.count, -1)
-            torch.mm(self.rows, tile, out=scores)
+            scores = dot_products(self.rows, tile)
             scores.ge_(scores.amax(dim=0).sub_(below))
-            torch.mm(self.counter, scores, out=into)
-        return found[0].long(), found[1] == 1
+            torch.mv(scores.T, self.names, out=into)
+        return self._only(found)
 
-    def _only_block(
-        self, possible: Float[Tensor, "blocks n"]
-    ) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
-        """The one possible block of each latent, and if it is one."""
-        block, count = self.counter @ possible
-        return block.long(), count == 1
+    def _only(self, sums: Float[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+        """The block whose name is the sum of the names of possible blocks, and if it is one.
 
-    def _columns(
+        Names go from the number of blocks to twice that, so that no two add up to a third.
+        """
+        return sums.sub_(self.count).long(), sums < self.count
+
+    def _rows_of(
         self, latents: Float[Tensor, "n d"]
-    ) -> tuple[Float[Tensor, "k n"], Float[Tensor, " n"]]:
-        """Scaled coordinates with a 1 below, for the first pass, and their norms."""
-        columns = torch.ones(self.channels + 1, len(latents))
-        scaled = columns[:-1]
-        torch.add(self.shift.unsqueeze(1), latents.T, alpha=self.scale, out=scaled)
-        return columns, scaled.square().sum(dim=0).sqrt_()
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
+        """Scaled coordinates and a 1, for the first pass, and their norms."""
+        rows = torch.ones(len(latents), self.channels + 1)
+        scaled = rows[:, :-1]
+        torch.add(self.shift, latents, alpha=self.scale, out=scaled)
+        return rows, scaled.square().sum(dim=1).sqrt_()
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
-        columns, norm = self._columns(latents)
-        best = self._block_maxima(columns)
+        rows, norm = self._rows_of(latents)
+        best = self._block_maxima(rows)
         bound = (norm + self.longest).mul_(self.longest * self.error)
         reach = norm + self.radius
         threshold = best.sub_(bound).amax(dim=0)
@@ -184,21 +183,18 @@ class _Blocks:
             possible[:, reach.isinf()] = 1
         return possible
 
-    def _block_maxima(self, columns: Float[Tensor, "k n"]) -> Float[Tensor, "blocks n"]:
-        """Best score of each block for each latent, a column of coordinates with a 1 below."""
-        best = torch.empty(self.count, columns.shape[1])
+    def _block_maxima(self, latents: Float[Tensor, "n k"]) -> Float[Tensor, "blocks n"]:
+        """Best score of each block for each latent, a row of coordinates and a 1."""
         if self.length == 1:
-            return torch.mm(self.rows, columns, out=best)
-        codes = min(_TILE_CODES, len(self.rows))
-        width = min(_TILE_SCORES // codes, columns.shape[1])
-        scratch = torch.empty(codes * width)
-        for first, rows in enumerate(self.rows.split(_TILE_CODES)):
+            return dot_products(self.rows, latents)
+        best = torch.empty(self.count, len(latents))
+        width = _TILE_SCORES // min(_TILE_CODES, len(self.rows))
+        for first, codes in enumerate(self.rows.split(_TILE_CODES)):
             place = first * (_TILE_CODES // self.length)
-            into = best[place : place + len(rows) // self.length]
-            for tile, maxima in zip(columns.split(width, 1), into.split(width, 1), strict=True):
-                scores = scratch[: len(rows) * tile.shape[1]].view(len(rows), -1)
-                torch.mm(rows, tile, out=scores)
-                torch.amax(scores.unflatten(0, (-1, self.length)), dim=1, out=maxima)
+            into = best[place : place + len(codes) // self.length]
+            for tile, maxima in zip(latents.split(width), into.split(width, 1), strict=True):
+                scores = dot_products(codes, tile).unflatten(0, (-1, self.length))
+                torch.amax(scores, dim=1, out=maxima)
         return best
 
     def _nearest_in(

@@ -35,6 +35,14 @@ def test_tiles_change_no_index(monkeypatch, codes, name, value):
     assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
 
 
+@pytest.mark.parametrize("length", [1, 8])
+def test_products_without_onednn_change_no_index(monkeypatch, length):
+    latents, codebook = problem((400, 230, 6), seed=2)
+    monkeypatch.setattr(nearest_blocks, "block_length", lambda codes, channels: length)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
+
+
 @codes
 def test_codes_that_float32_cannot_tell_apart_are_told_apart(codes):
     latents, directions = problem((60, codes, 5), seed=3)
