@@ -5,9 +5,10 @@ independent channels. So the entropy of one token's assignment is the sum of its
 entropies, and the distribution of a whole batch over all V codes is one matrix product of two
 half-codebooks: `A^T B / n`, where a row of `A` holds a token's probabilities over all combinations
 of the first channels and a row of `B` over those of the rest. Where no channel has more than
-sqrt(V) levels, memory is O(n sqrt(V) + V) instead of O(n V), and the time is that of one matrix
-product. No probability is clamped. Codes of an explicit codebook have no such structure; theirs
-take one logit a code.
+sqrt(V) levels, a token takes O(sqrt(V)) numbers instead of V, and the time is that of one matrix
+product. Tokens come in slices (`by_slices`), so memory is O(n + V). No probability is clamped.
+Codes of an explicit codebook have no such structure; theirs take one logit a code, and `code_sums`
+is for a slice of them.
 
 With `all_processes=True` in a distributed run, tokens are those of all processes, however many each
 has, and the gradients are those that `sum_over_processes` explains.
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quantizers.processes import mean_over_tokens
+from quantizers.slices import Results, by_slices
 
 MAX_ENTROPY_BITS = 24  # 64 MB for one float32 distribution over 2^24 codes
 
@@ -36,11 +38,9 @@ def bit_entropies(
         distribution over all 2^k codes. Both lie in [0, k ln 2], the second is never smaller.
         Of no token at all, both are 0.
     """
-    p, q = logits.sigmoid(), (-logits).sigmoid()  # 1 - p would lose the small ones
-    surprise = p * F.softplus(-logits) + q * F.softplus(logits)
-    bits = torch.stack([q, p], dim=-1).unbind(dim=1)
+    _, sums = by_slices(_bit_sums, logits, codes=_numbers_of_halves([2] * logits.shape[1]))
     tokens = logits.shape[0]  # len() would fix it when traced
-    return _entropies(surprise.sum(), _sum_of_product_codes(bits), tokens, all_processes)
+    return entropies_of_sums(*sums, tokens=tokens, all_processes=all_processes)
 
 
 def level_entropies(
@@ -57,10 +57,14 @@ def level_entropies(
         distribution over the product of all levels, the second never smaller. Of no token at all,
         both are 0.
     """
-    log_p = [channel.log_softmax(dim=1) for channel in logits]
-    p = [channel.exp() for channel in log_p]
-    surprise = -torch.stack([_dot(*pair) for pair in zip(p, log_p, strict=True)]).sum()
-    return _entropies(surprise, _sum_of_product_codes(p), logits[0].shape[0], all_processes)
+    sizes = [channel.shape[1] for channel in logits]
+    joined = torch.cat(list(logits), dim=1)
+
+    def sums_of(some: Tensor) -> Results:
+        return _level_sums(some.split(sizes, dim=1))
+
+    _, sums = by_slices(sums_of, joined, codes=_numbers_of_halves(sizes))
+    return entropies_of_sums(*sums, tokens=joined.shape[0], all_processes=all_processes)
 
 
 def code_entropies(
@@ -73,29 +77,63 @@ def code_entropies(
         distribution. Both lie in [0, ln v], the second is never smaller. Of no token at all, both
         are 0.
     """
+    return entropies_of_sums(
+        *code_sums(logits), tokens=logits.shape[0], all_processes=all_processes
+    )
+
+
+def code_sums(
+    logits: Float[Tensor, "n v"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, " v"]]:
+    """Sums over tokens of P(code) = softmax(logits): of entropies in nats, and of distributions."""
     log_p = logits.log_softmax(dim=1)
     p = log_p.exp()
-    return _entropies(-_dot(p, log_p), p.sum(dim=0), logits.shape[0], all_processes)
+    return -_dot(p, log_p), p.sum(dim=0)
 
 
-def _entropies(
+def entropies_of_sums(
     surprise: Float[Tensor, ""],
     sum_of_codes: Float[Tensor, "*codes"],
+    *,
     tokens: int,
     all_processes: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Both entropies from sums over tokens: of their entropies, and of their code distributions."""
+    """Mean entropy of a token and entropy of the batch, from sums over tokens as in `code_sums`."""
     mean_code = mean_over_tokens(sum_of_codes, tokens, all_processes=all_processes)
     return mean_over_tokens(surprise, tokens, all_processes=all_processes), _entropy(mean_code)
 
 
+def _bit_sums(logits: Float[Tensor, "n k"]) -> Results:
+    """No rows; sums over tokens of their entropies, and of their distributions over all codes."""
+    p, q = logits.sigmoid(), (-logits).sigmoid()  # 1 - p would lose the small ones
+    surprise = p * F.softplus(-logits) + q * F.softplus(logits)
+    bits = torch.stack([q, p], dim=-1).unbind(dim=1)
+    return (), (surprise.sum(), _sum_of_product_codes(bits))
+
+
+def _level_sums(logits: Sequence[Float[Tensor, "n _"]]) -> Results:
+    """As `_bit_sums`, for any number of levels a channel."""
+    log_p = [channel.log_softmax(dim=1) for channel in logits]
+    p = [channel.exp() for channel in log_p]
+    surprise = -torch.stack([_dot(*pair) for pair in zip(p, log_p, strict=True)]).sum()
+    return (), (surprise, _sum_of_product_codes(p))
+
+
+def _cut(sizes: Sequence[int]) -> int:
+    """How many channels go in the first half-codebook, so that the larger half is smallest."""
+    larger = [max(math.prod(sizes[:cut]), math.prod(sizes[cut:])) for cut, _ in enumerate(sizes)]
+    return larger.index(min(larger))
+
+
+def _numbers_of_halves(sizes: Sequence[int]) -> int:
+    """Probabilities of all codes of both half-codebooks."""
+    cut = _cut(sizes)
+    return math.prod(sizes[:cut]) + math.prod(sizes[cut:])
+
+
 def _sum_of_product_codes(channels: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "v w"]:
     """Sum over tokens of the probabilities of all codes, from those of each channel's levels."""
-    sizes = [channel.shape[1] for channel in channels]
-    larger_half = [
-        max(math.prod(sizes[:cut]), math.prod(sizes[cut:])) for cut, _ in enumerate(sizes)
-    ]
-    cut = larger_half.index(min(larger_half))
+    cut = _cut([channel.shape[1] for channel in channels])
     one = channels[0].new_ones(channels[0].shape[0], 1)
     return _product_codes(one, channels[:cut]).T @ _product_codes(one, channels[cut:])
 

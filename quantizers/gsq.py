@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import code_entropies
+from quantizers.entropy import code_sums, entropies_of_sums
 from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.losses import (
     check_entropy_losses,
@@ -31,6 +31,7 @@ from quantizers.losses import (
 from quantizers.nearest import nearest
 from quantizers.normalize import normalize
 from quantizers.registry import register
+from quantizers.slices import Results, by_slices
 
 
 @register("gsq")
@@ -139,11 +140,8 @@ class GSQ(Quantizer):
         if len(self.codebook) == 1:
             flat = nearest(u.flatten(0, -2), self.codebook[0], spherical=self.spherical)
             return flat.view(u.shape[:-1])
-        each = [
-            nearest(u[..., group, :].flatten(0, -2), codebook, spherical=self.spherical)
-            for group, codebook in enumerate(self.codebook.unbind())
-        ]
-        return torch.stack(each, dim=-1).view(u.shape[:-1])
+        each = nearest(u.flatten(0, -3).movedim(1, 0), self.codebook, spherical=self.spherical)
+        return each.T.reshape(u.shape[:-1])
 
     def _look_up(self, indices: Int[Tensor, "*position k"]) -> Float[Tensor, "*position k d"]:
         codes = self.codebook
@@ -155,14 +153,20 @@ class GSQ(Quantizer):
         return F.embedding(indices, codes.flatten(0, 1))
 
     def _entropy_losses(self, u: Float[Tensor, "n k d"]) -> dict[str, Float[Tensor, ""]]:
-        """Of the soft codes, from one matrix of tokens by codes a group."""
+        """Of the soft codes, summed over groups."""
         codebooks = F.normalize(self.codebook, dim=-1) if self.spherical else self.codebook
         groups = zip(u.unbind(dim=1), codebooks.expand(self.groups, -1, -1), strict=True)
         entropies = []
         for vectors, codes in groups:
-            nearness = 2 * vectors @ codes.T - codes.square().sum(dim=1)  # |u|^2 is common to all
-            logits = nearness / self.temperature
-            entropies.append(torch.stack(code_entropies(logits, all_processes=self.training)))
+
+            def soft_code_sums(some: Tensor, codes: Tensor = codes) -> Results:
+                nearness = 2 * some @ codes.T - codes.square().sum(dim=1)  # |u|^2 is common to all
+                return (), code_sums(nearness / self.temperature)
+
+            _, sums = by_slices(soft_code_sums, vectors, codes=len(codes))
+            tokens = vectors.shape[0]
+            each = entropies_of_sums(*sums, tokens=tokens, all_processes=self.training)
+            entropies.append(torch.stack(each))
         of_token, of_batch = torch.stack(entropies).sum(dim=0).unbind()
         return entropy_losses(
             (of_token, of_batch),

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import code_entropies
+from quantizers.entropy import code_sums, entropies_of_sums
 from quantizers.estimators import soft_assignment
 from quantizers.losses import (
     check_temperature,
@@ -28,6 +28,7 @@ from quantizers.losses import (
     mean_square,
 )
 from quantizers.registry import register
+from quantizers.slices import Results, by_slices
 
 
 @register("ibq")
@@ -38,7 +39,7 @@ class IBQ(Quantizer):
 
     The one-hot index Ind passes its gradient to that softmax, so all codes and the latent are
     trained by the decoder. Losses: ||z_q - z||^2, whose z_q has the gradient of the softmax, and
-    codebook and commitment loss of the selected code. All n x V products are held in memory.
+    codebook and commitment loss of the selected code.
 
     Args:
         latent_channels: channels of a code, D in the paper.
@@ -77,20 +78,28 @@ class IBQ(Quantizer):
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1)
         latents = u.flatten(0, -2)
-        logits = latents @ self.codebook.T
-        indices = logits.argmax(dim=1)  # of equal products the lowest index
-        quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
+        rows, sums = by_slices(self._select, latents, codes=len(self.codebook))
+        quantized, indices = rows
         code = F.embedding(indices, self.codebook)
         losses = codebook_losses(latents, code, commitment_weight=self.commitment_weight)
         losses["quantization"] = mean_square(quantized, latents)
-        if self.entropy_weight:
-            entropies = code_entropies(logits / self.temperature, all_processes=self.training)
+        if sums:
+            tokens = latents.shape[0]
+            entropies = entropies_of_sums(*sums, tokens=tokens, all_processes=self.training)
             losses |= entropy_losses(entropies, entropy_weight=self.entropy_weight)
         return QuantizerOutput(
             quantized=quantized.view(u.shape).movedim(-1, 1),
             indices=indices.view(u.shape[:-1]).unsqueeze(1),
             losses=losses,
         )
+
+    def _select(self, latents: Float[Tensor, "n c"]) -> Results:
+        """Code and index of each token; sums for the entropies, where these are losses."""
+        logits = latents @ self.codebook.T
+        indices = logits.argmax(dim=1)  # of equal products the lowest index
+        quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
+        sums = code_sums(logits / self.temperature) if self.entropy_weight else ()
+        return (quantized, indices), sums
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)

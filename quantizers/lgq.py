@@ -23,6 +23,7 @@ from quantizers.losses import check_temperature, check_weight, mean_square
 from quantizers.nearest import nearest
 from quantizers.processes import is_distributed, mean_over_tokens
 from quantizers.registry import register
+from quantizers.slices import Results, by_slices
 
 _START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumber latents
 
@@ -37,8 +38,7 @@ class LGQ(Quantizer):
     The nearest code is emitted with the gradient of the mean code sum_k p_k c_k, so every code is
     trained by every token. Losses: |q - z|^2, whose q has that gradient; a peakedness loss
     1 - sum_k p_k^2, which is 0 for a certain token; a usage loss V sum_k u_k^2 of the batch's mean
-    soft code u, which is 1 when all codes are used alike and V when one is. All n x V
-    probabilities are held in memory.
+    soft code u, which is 1 when all codes are used alike and V when one is.
 
     Args:
         latent_channels: channels of a code, C in the released code.
@@ -84,10 +84,11 @@ class LGQ(Quantizer):
             self.last_latents = latents.detach()
         indices = nearest(latents, self.codebook)
         code = F.embedding(indices, self.codebook)
-        p = self._soft_codes(latents)
-        quantized = straight_through(p @ self.codebook, code)
-        uncertainty = (1 - p.square().sum(dim=1)).sum() / max(p.shape[0], 1)
-        usage = mean_over_tokens(p.sum(dim=0), p.shape[0], all_processes=self.training)
+        rows, sums = by_slices(self._soft_code, latents, codes=len(self.codebook))
+        quantized = straight_through(rows[0], code)
+        tokens = latents.shape[0]
+        uncertainty = sums[0] / max(tokens, 1)
+        usage = mean_over_tokens(sums[1], tokens, all_processes=self.training)
         return QuantizerOutput(
             quantized=quantized.view(u.shape).movedim(-1, 1),
             indices=indices.view(u.shape[:-1]).unsqueeze(1),
@@ -122,7 +123,12 @@ class LGQ(Quantizer):
             dist.broadcast(self.codebook, src=0)
         self.started.fill_(True)
 
-    def _soft_codes(self, latents: Float[Tensor, "n c"]) -> Float[Tensor, "n v"]:
+    def _soft_code(self, latents: Float[Tensor, "n c"]) -> Results:
+        """Mean code of each token; sums over tokens of 1 - sum_k p_k^2 and of p."""
+        p = self._probabilities(latents)
+        return (p @ self.codebook,), ((1 - p.square().sum(dim=1)).sum(), p.sum(dim=0))
+
+    def _probabilities(self, latents: Float[Tensor, "n c"]) -> Float[Tensor, "n v"]:
         """Softmax of the negative squared distances, less |z|^2, which all codes share."""
         center = self.codebook.mean(dim=0).detach()  # far from the origin differences cancel
         latents, codes = latents - center, self.codebook - center

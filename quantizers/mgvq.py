@@ -28,6 +28,7 @@ from quantizers.losses import check_weight
 from quantizers.normalize import normalize
 from quantizers.processes import is_distributed
 from quantizers.registry import build, register
+from quantizers.slices import Results, by_slices
 
 _SHARPNESS, _RESIDUE = 10.0, 1e-3  # of CVQ-VAE: used codes stay, unused ones keep 0.1 %
 
@@ -150,5 +151,10 @@ def _drawn_by_distance(
     latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"]
 ) -> Float[Tensor, "v d"]:
     """For every code one of the unit latents, near ones more probable."""
-    nearness = 2 * normalize(codebook) @ latents.T  # -|z - c|^2 of unit vectors, but for a constant
-    return latents[torch.multinomial(nearness.softmax(dim=1), 1).squeeze(1)]
+
+    def draw(codes: Tensor) -> Results:
+        nearness = 2 * normalize(codes) @ latents.T  # -|z - c|^2, but for a constant
+        return (latents[torch.multinomial(nearness.softmax(dim=1), 1).squeeze(1)],), ()
+
+    rows, _ = by_slices(draw, codebook, codes=len(latents))
+    return rows[0]

@@ -24,15 +24,16 @@ from quantizers.nearest_sorted import directions, search_circle, search_line
 
 
 def nearest(
-    latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], *, spherical: bool = False
-) -> Int[Tensor, " n"]:
+    latents: Float[Tensor, "*g n d"], codebook: Float[Tensor, "*g v d"], *, spherical: bool = False
+) -> Int[Tensor, "*g n"]:
     """Index of the nearest code for every latent, both taken as float32; ties go to the lowest.
 
     A code with an infinite element is never chosen, unless there is no other: then index 0 is.
 
     Args:
-        latents: vectors to look up, finite.
-        codebook: the codes; equal, zero and infinite ones are allowed.
+        latents: vectors to look up, finite: (n, d), or (g, n, d) of g groups, which are one call.
+        codebook: the codes, of each group where there are groups; equal, zero and infinite ones are
+            allowed.
         spherical: compare directions, that is maximise the cosine. On a CPU codes that are exact
             multiples of one another tie. A zero code has cosine 0 to every latent, a zero latent
             has cosine 0 to every code.
@@ -43,8 +44,12 @@ def nearest(
             wait for that check.
     """
     _check(latents, codebook)
+    one_group = latents.ndim == 2
+    if one_group:
+        latents, codebook = latents.unsqueeze(0), codebook.unsqueeze(0)
     with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
-        return torch.ops.quantizers.search(latents.float(), codebook.float(), spherical)
+        indices = torch.ops.quantizers.search(latents.float(), codebook.float(), spherical)
+    return indices.squeeze(0) if one_group else indices
 
 
 # `custom_op` would do the same, but its first call imports the compiler, which takes seconds
@@ -59,26 +64,31 @@ def _search(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
     with _full_precision():
         if latents.device.type != "cpu":
             return search_float32(latents, codebook, spherical=spherical)
-        latents, codebook = latents.detach(), codebook.detach()
-        if not _are_finite(latents):
-            raise NonFiniteLatentError("nearest expects finite latents, got NaN or infinity")
-        if _are_finite(codebook):
-            return _search_finite(latents, codebook, spherical)
-        if codebook.isnan().any():
-            raise NonFiniteLatentError("nearest expects a codebook without NaN, got NaN")
-        finite = codebook.isfinite().all(dim=1).nonzero().squeeze(1)
-        if len(finite) == 0:
-            return torch.zeros(len(latents), dtype=torch.int64)
-        return finite[_search_finite(latents, codebook[finite], spherical)]
+        groups = zip(latents.detach(), codebook.detach(), strict=True)
+        return torch.stack([_search_exactly(*group, spherical) for group in groups])
 
 
 @torch.library.register_fake("quantizers::search")
 def _search_shape(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
-    return torch.empty(latents.shape[:1], dtype=torch.int64, device=latents.device)
+    return torch.empty(latents.shape[:-1], dtype=torch.int64, device=latents.device)
+
+
+def _search_exactly(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+    """The exact search on a CPU."""
+    if not _are_finite(latents):
+        raise NonFiniteLatentError("nearest expects finite latents, got NaN or infinity")
+    if _are_finite(codebook):
+        return _search_finite(latents, codebook, spherical)
+    if codebook.isnan().any():
+        raise NonFiniteLatentError("nearest expects a codebook without NaN, got NaN")
+    finite = codebook.isfinite().all(dim=1).nonzero().squeeze(1)
+    if len(finite) == 0:
+        return torch.zeros(len(latents), dtype=torch.int64)
+    return finite[_search_finite(latents, codebook[finite], spherical)]
 
 
 def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
-    """The exact search on a CPU."""
+    """The exact search for codes without an infinite element."""
     if spherical:
         return _search_directions(latents, codebook)
     if codebook.shape[1] == 1:
@@ -130,12 +140,14 @@ def _are_finite(rows: Tensor) -> bool:
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:
-    if latents.ndim != 2 or codebook.ndim != 2 or latents.shape[1] != codebook.shape[1]:
+    shapes = latents.shape, codebook.shape
+    fit = latents.ndim == codebook.ndim and latents.ndim in (2, 3)
+    if not fit or latents.shape[:-2] != codebook.shape[:-2] or shapes[0][-1] != shapes[1][-1]:
         raise ValueError(
-            "nearest expects latents (n, d) and a codebook (v, d), "
-            f"got {tuple(latents.shape)} and {tuple(codebook.shape)}"
+            "nearest expects latents (n, d) and a codebook (v, d), or one of each group: (g, n, d) "
+            f"and (g, v, d); got {tuple(latents.shape)} and {tuple(codebook.shape)}"
         )
-    if len(codebook) == 0 or codebook.shape[1] == 0:
+    if codebook.numel() == 0:
         raise ValueError(f"nearest expects at least one code, got {tuple(codebook.shape)}")
     if not (latents.is_floating_point() and codebook.is_floating_point()):
         raise ValueError(

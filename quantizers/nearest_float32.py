@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _CODES = 4096  # of a tile
-_LATENTS = 4096  # of a tile: 64 MiB of float32 scores
+_LATENTS = 4096  # of a tile, in all groups: 64 MiB of float32 scores
 _MOST_CHANNELS = 256  # of the kernel, which keeps a latent in registers
 
 
 def search_float32(
-    latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], *, spherical: bool
-) -> Int[Tensor, " n"]:
-    """Index of the code with the highest score; ties go to the lowest.
+    latents: Float[Tensor, "g n d"], codebook: Float[Tensor, "g v d"], *, spherical: bool
+) -> Int[Tensor, "g n"]:
+    """Index of the code with the highest score, in each of g groups; ties go to the lowest.
 
     Args:
         latents: float32, finite.
@@ -30,17 +30,17 @@ def search_float32(
             there is no other, and then index 0 is.
         spherical: compare directions.
     """
-    usable = codebook.isfinite().all(dim=1)
-    codebook = torch.where(usable.unsqueeze(1), codebook, 0)
+    usable = codebook.isfinite().all(dim=2)
+    codebook = torch.where(usable.unsqueeze(2), codebook, 0)
     if spherical:
         latents, codebook = _unit(latents), _unit(codebook)
-        penalty = torch.zeros_like(codebook[:, 0])
+        penalty = torch.zeros_like(codebook[:, :, 0])
     else:
         offset = _exact_offset(codebook)
         latents, codebook = latents - offset, codebook - offset
-        penalty = codebook.square().sum(dim=1) / 2
+        penalty = codebook.square().sum(dim=2) / 2
     penalty = torch.where(usable, penalty, torch.inf)
-    if latents.device.type == "cuda" and _has_triton() and latents.shape[1] <= _MOST_CHANNELS:
+    if latents.device.type == "cuda" and _has_triton() and latents.shape[2] <= _MOST_CHANNELS:
         from quantizers.nearest_triton import search_kernel
 
         return search_kernel(latents, codebook, penalty)
@@ -48,19 +48,20 @@ def search_float32(
 
 
 def search_tiles(
-    latents: Float[Tensor, "n d"], codes: Float[Tensor, "v d"], penalty: Float[Tensor, " v"]
-) -> Int[Tensor, " n"]:
-    """Index of the largest `latents @ codes.T - penalty`, over tiles; the lowest where it ties."""
-    found = [_search_rows(part, codes, penalty) for part in latents.split(_LATENTS)]
-    return torch.cat(found)
+    latents: Float[Tensor, "g n d"], codes: Float[Tensor, "g v d"], penalty: Float[Tensor, "g v"]
+) -> Int[Tensor, "g n"]:
+    """Index of the largest `latents @ codes.mT - penalty`, over tiles; the lowest where it ties."""
+    width = max(1, _LATENTS // len(latents))
+    found = [_search_rows(part, codes, penalty) for part in latents.split(width, dim=1)]
+    return torch.cat(found, dim=1)
 
 
 def _search_rows(latents: Tensor, codes: Tensor, penalty: Tensor) -> Tensor:
-    best_score = latents.new_full((len(latents),), -torch.inf)
-    best = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
-    for first in range(0, len(codes), _CODES):
-        tile = slice(first, first + _CODES)
-        score, index = torch.addmm(penalty[tile], latents, codes[tile].T, beta=-1).max(dim=1)
+    best_score = latents.new_full(latents.shape[:2], -torch.inf)
+    best = torch.zeros_like(best_score, dtype=torch.int64)
+    for first in range(0, codes.shape[1], _CODES):
+        some, charge = codes[:, first : first + _CODES], penalty[:, None, first : first + _CODES]
+        score, index = torch.baddbmm(charge, latents, some.mT, beta=-1).max(dim=2)
         better = score > best_score  # strict: an earlier tile keeps a tie
         best = torch.where(better, index + first, best)
         best_score = torch.where(better, score, best_score)
@@ -68,13 +69,18 @@ def _search_rows(latents: Tensor, codes: Tensor, penalty: Tensor) -> Tensor:
 
 
 def _exact_offset(codebook: Tensor) -> Tensor:
-    """The codebook's mean, rounded to a power of two no smaller than the codebook's spread.
+    """Each codebook's mean, rounded to a power of two no smaller than the codebook's spread.
 
     A codebook around the origin gets offset 0 and is searched as it is. Around a far point both
     operands of the subtraction are multiples of the same small unit, so the difference is exact.
     """
-    mean = codebook.mean(dim=0)
-    spread = (codebook - mean).abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+    mean = codebook.mean(dim=1, keepdim=True)
+    spread = (
+        (codebook - mean)
+        .abs()
+        .amax(dim=(1, 2), keepdim=True)
+        .clamp_min(torch.finfo(torch.float32).tiny)
+    )
     _, exponent = torch.frexp(spread)
     unit = torch.ldexp(torch.ones_like(spread), exponent)
     return (mean / unit).round() * unit
@@ -82,9 +88,9 @@ def _exact_offset(codebook: Tensor) -> Tensor:
 
 def _unit(rows: Tensor) -> Tensor:
     """Rows of length 1, but zero rows; the largest element is brought to 1 before the squares."""
-    largest = rows.abs().amax(dim=1, keepdim=True)
+    largest = rows.abs().amax(dim=-1, keepdim=True)
     scaled = rows / torch.where(largest > 0, largest, 1)
-    return scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1)
+    return scaled / scaled.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1)
 
 
 @cache

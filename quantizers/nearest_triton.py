@@ -1,8 +1,9 @@
 """Nearest-code search as one Triton kernel: it streams the codebook past each block of latents.
 
-A program holds some latents and the best score of each so far, and never writes a score down. The
-products are float32 (`input_precision="ieee"`). Where there are too few latents to fill a device,
-the codebook is divided among more programs, whose bests are compared at the end.
+A program holds some latents of a group and the best score of each so far, and never writes a score
+down. Latents and codes are read where they lie, contiguous or not. The products are float32
+(`input_precision="ieee"`). Where too few latents are there to fill a device, the codebook is cut
+into parts for more programs, whose bests are compared at the end.
 """
 
 import torch
@@ -17,26 +18,27 @@ _PROGRAMS = 1024  # enough for every multiprocessor to hold several
 
 
 def search_kernel(
-    latents: Float[Tensor, "n d"], codes: Float[Tensor, "v d"], penalty: Float[Tensor, " v"]
-) -> Int[Tensor, " n"]:
-    """Index of the largest `latents @ codes.T - penalty` in float32; the lowest where it ties.
+    latents: Float[Tensor, "g n d"], codes: Float[Tensor, "g v d"], penalty: Float[Tensor, "g v"]
+) -> Int[Tensor, "g n"]:
+    """Index of the largest `latents @ codes.mT - penalty` in float32; the lowest where it ties.
 
     Args:
         latents: float32, on a CUDA device.
         codes: float32.
         penalty: infinite for a code that is chosen only if there is no other.
     """
-    (count, channels), size = latents.shape, len(codes)
-    if count == 0:
-        return torch.empty(0, dtype=torch.int64, device=latents.device)
+    (groups, count, channels), size = latents.shape, codes.shape[1]
+    if groups * count == 0:
+        return torch.empty(groups, count, dtype=torch.int64, device=latents.device)
     blocks, steps = triton.cdiv(count, _LATENTS), triton.cdiv(size, _CODES)
-    parts = max(1, min(steps, _PROGRAMS // blocks))
+    parts = max(1, min(steps, _PROGRAMS // (blocks * groups)))
     codes_per_part = triton.cdiv(steps, parts) * _CODES
     parts = triton.cdiv(size, codes_per_part)
-    scores = torch.empty(parts, count, device=latents.device)
-    indices = torch.empty(parts, count, dtype=torch.int64, device=latents.device)
-    _best_code[(blocks, parts)](
-        latents.contiguous(), codes.contiguous(), penalty.contiguous(), scores, indices,
+    scores = torch.empty(parts, groups, count, device=latents.device)
+    indices = torch.empty(parts, groups, count, dtype=torch.int64, device=latents.device)
+    _best_code[(blocks, parts, groups)](
+        latents, codes, penalty, scores, indices,
+        *latents.stride(), *codes.stride(), *penalty.stride(),
         count, size, channels, codes_per_part,
         block_n=_LATENTS, block_v=_CODES, block_d=max(16, triton.next_power_of_2(channels)),
     )  # fmt: skip
@@ -46,15 +48,21 @@ def search_kernel(
 
 @triton.jit
 def _best_code(  # type: ignore[no-untyped-def]
-    latents, codes, penalty, scores, indices, count, size, channels, codes_per_part,
+    latents, codes, penalty, scores, indices,
+    latent_group, latent_row, latent_channel, code_group, code_row, code_channel,
+    penalty_group, penalty_row, count, size, channels, codes_per_part,
     block_n: tl.constexpr, block_v: tl.constexpr, block_d: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * block_n + tl.arange(0, block_n)
     part = tl.program_id(1)
+    group = tl.program_id(2).to(tl.int64)
     channel = tl.arange(0, block_d)
     inside = row < count
     x = tl.load(
-        latents + row.to(tl.int64)[:, None] * channels + channel[None, :],
+        latents
+        + group * latent_group
+        + row.to(tl.int64)[:, None] * latent_row
+        + channel[None, :] * latent_channel,
         mask=inside[:, None] & (channel[None, :] < channels),
         other=0.0,
     )
@@ -64,15 +72,20 @@ def _best_code(  # type: ignore[no-untyped-def]
     for start in range(first, tl.minimum(first + codes_per_part, size), block_v):
         code = start + tl.arange(0, block_v)
         c = tl.load(
-            codes + code.to(tl.int64)[None, :] * channels + channel[:, None],
+            codes
+            + group * code_group
+            + code.to(tl.int64)[None, :] * code_row
+            + channel[:, None] * code_channel,
             mask=(code[None, :] < size) & (channel[:, None] < channels),
             other=0.0,
         )
-        p = tl.load(penalty + code, mask=code < size, other=float("inf"))
+        charge = penalty + group * penalty_group + code * penalty_row
+        p = tl.load(charge, mask=code < size, other=float("inf"))
         score = tl.dot(x, c, input_precision="ieee") - p[None, :]
-        top, place = tl.max(score, axis=1, return_indices=True, return_indices_tie_break_left=True)
+        top, within = tl.max(score, axis=1, return_indices=True, return_indices_tie_break_left=True)
         better = top > best_score  # strict: an earlier code keeps a tie
-        best = tl.where(better, start + place, best)
+        best = tl.where(better, start + within, best)
         best_score = tl.where(better, top, best_score)
-    tl.store(scores + part.to(tl.int64) * count + row, best_score, mask=inside)
-    tl.store(indices + part.to(tl.int64) * count + row, best.to(tl.int64), mask=inside)
+    place = (part.to(tl.int64) * tl.num_programs(2) + group) * count + row
+    tl.store(scores + place, best_score, mask=inside)
+    tl.store(indices + place, best.to(tl.int64), mask=inside)

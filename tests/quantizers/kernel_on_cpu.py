@@ -6,11 +6,16 @@ os.environ["TRITON_INTERPRET"] = "1"  # read where the kernel is compiled
 
 import torch
 from brute_force import nearest_of_all, problem
+from torch import Tensor
 
 from quantizers import nearest_triton
-from quantizers.nearest_triton import search_kernel
 
 SIZES = [(1, 1, 1), (70, 130, 5), (3, 200, 20), (130, 65, 3), (64, 64, 16), (65, 129, 17)]
+
+
+def search_kernel(latents: Tensor, codes: Tensor, penalty: Tensor) -> Tensor:
+    """The search of one group."""
+    return nearest_triton.search_kernel(latents[None], codes[None], penalty[None])[0]
 
 
 def _exact(size: tuple[int, int, int]) -> None:
@@ -36,11 +41,25 @@ def _close(size: tuple[int, int, int]) -> None:
     assert (excess <= 1 + 1e-5).all(), size
 
 
+def _groups_and_strides(size: tuple[int, int, int]) -> None:
+    """Each group alone, where neither latents nor codes nor penalties are contiguous."""
+    n, v, d = size
+    latents, codes = problem((3 * n, 3 * v, 2 * d), seed=2)
+    latents = latents.view(n, 3, 2 * d)[..., ::2].movedim(1, 0)
+    codes = codes.view(v, 3, 2 * d)[..., ::2].movedim(1, 0)
+    penalty = (codes.square().sum(dim=2) / 2).T.contiguous().T
+    found = nearest_triton.search_kernel(latents, codes, penalty)
+    for group in range(3):
+        alone = latents[group].contiguous(), codes[group].contiguous()
+        assert torch.equal(found[group], search_kernel(*alone, penalty[group].contiguous())), size
+
+
 for programs in (1, 6, nearest_triton._PROGRAMS):
     nearest_triton._PROGRAMS = programs
     for size in SIZES:
         _exact(size)
         _close(size)
+        _groups_and_strides(size)
 nothing = torch.full((9,), torch.inf)
 assert not search_kernel(torch.ones(5, 3), torch.zeros(9, 3), nothing).any()
 assert search_kernel(torch.ones(0, 3), torch.zeros(9, 3), nothing).shape == (0,)

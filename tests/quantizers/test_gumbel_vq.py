@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor
 from unchecked import build_unchecked
 
-from quantizers import Quantizer, build, lookup
+from quantizers import Quantizer, build, gumbel_vq, lookup
 
 
 def make(**parameters) -> Quantizer:
@@ -31,7 +32,7 @@ def tokens(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_training_step_is_torchs_straight_through_gumbel_softmax(z, temperature):
+def test_a_training_step_is_torchs_straight_through_gumbel_softmax(z, temperature, monkeypatch):
     quantizer = make(temperature=temperature)
     reference = z.clone().requires_grad_()
     logits = quantizer.to_logits(tokens(reference))
@@ -40,13 +41,25 @@ def test_a_training_step_is_torchs_straight_through_gumbel_softmax(z, temperatur
         torch.manual_seed(5)
         one_hot = F.gumbel_softmax(logits, tau=temperature, hard=True)
         torch.manual_seed(5)
-        output = quantizer(z.requires_grad_())
+        noise = -torch.empty_like(logits).exponential_().log()  # as torch draws it
+    monkeypatch.setattr(gumbel_vq, "_gumbel_like", lambda logits: noise)
+    output = quantizer(z.requires_grad_())
     expected = one_hot @ quantizer.codebook
     assert torch.equal(output.indices.flatten(), one_hot.argmax(dim=1))
     torch.testing.assert_close(tokens(output.quantized), expected)
     expected = torch.autograd.grad(expected.sin().sum(), wanted)
     found = torch.autograd.grad(output.quantized.sin().sum(), [z, *quantizer.parameters()])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_noise_has_the_gumbel_distribution():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        noise = gumbel_vq._gumbel_like(torch.empty(200, 1000)).double().flatten()
+    assert noise.isfinite().all()
+    assert stats.kstest(noise.numpy(), stats.gumbel_r.cdf).pvalue > 0.01
+    largest = noise.view(1000, 200).amax(dim=1) - math.log(200)  # Gumbel distributed again
+    assert stats.kstest(largest.numpy(), stats.gumbel_r.cdf).pvalue > 0.01
 
 
 def test_codes_are_drawn_with_the_probabilities_of_the_logits():

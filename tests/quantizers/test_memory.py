@@ -1,4 +1,4 @@
-"""No training step holds a matrix of all latents by all codes, unless the method needs one."""
+"""No training step holds a matrix of all latents by all codes."""
 
 import pytest
 import torch
@@ -8,9 +8,6 @@ from quantizers import available, build
 
 CODES, TOKENS = 1 << 14, 1 << 9
 MATRIX_BYTES = 4 * CODES * TOKENS  # 32 MiB in float32
-
-# The probabilities of all codes are what these train by.
-SOFT = {"ibq", "gumbel_vq", "lgq"}
 
 EXPLICIT = {
     "vq": {"latent_channels": 8},
@@ -24,10 +21,14 @@ EXPLICIT = {
     "mgvq": {"groups": 2, "group_channels": 4},
     "rvq": {"latent_channels": 8, "stages": 2},
     "residual_gsq": {"groups": 2, "group_channels": 4, "stages": 2},
+    # these train by the probabilities of all codes
+    "ibq": {"latent_channels": 8},
+    "gumbel_vq": {"latent_channels": 8},
+    "lgq": {"latent_channels": 8},
 }
 
 
-def largest_allocation(name: str, **parameters: int) -> int:
+def largest_allocation(name: str, **parameters: float) -> int:
     """Bytes of the largest one in a forward and backward pass."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -45,11 +46,11 @@ def test_a_training_step_holds_a_fraction_of_all_distances(name):
     assert largest_allocation(name, **EXPLICIT[name]) <= MATRIX_BYTES // 4
 
 
-@pytest.mark.parametrize("name", sorted(SOFT))
-def test_a_soft_code_holds_one_probability_for_each_token_and_code(name):
-    assert largest_allocation(name, latent_channels=8) >= MATRIX_BYTES
+def test_the_entropies_of_gsq_hold_a_fraction_of_all_probabilities():
+    shape = {"groups": 2, "group_channels": 4}
+    assert largest_allocation("gsq", entropy_weight=0.1, **shape) <= MATRIX_BYTES // 4
 
 
-def test_every_method_with_a_codebook_of_any_size_is_one_or_the_other(examples):
+def test_no_method_with_a_codebook_of_any_size_is_forgotten(examples):
     sized = {name for name in available() if "codebook_size" in examples[name][0]}
-    assert sized == SOFT | EXPLICIT.keys() | {"random_code"}
+    assert sized == EXPLICIT.keys() | {"random_code"}

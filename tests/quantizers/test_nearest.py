@@ -225,6 +225,8 @@ def test_the_search_leaves_its_arguments_and_the_graph_alone():
         (torch.zeros(2, 3).int(), torch.zeros(4, 3), "floating-point.* torch.int32 and"),
         (torch.zeros(2, 3), torch.zeros(4, 3).long(), "floating-point.* and torch.int64"),
         (torch.zeros(2, 3), torch.zeros(4, 3, device="meta"), "on cpu and .* on meta.*move"),
+        (torch.zeros(3, 2, 3), torch.zeros(2, 4, 3), r"got \(3, 2, 3\) and \(2, 4, 3\)"),
+        (torch.zeros(3, 2, 3), torch.zeros(4, 3), "one of each group"),
         (torch.tensor([[0.0], [torch.nan]]), torch.zeros(4, 1), "finite latents, got NaN"),
         (torch.tensor([[-torch.inf, 0.0]]), torch.zeros(4, 2), "finite latents"),
         (torch.zeros(2, 1), torch.tensor([[torch.inf], [torch.nan]]), "codebook without NaN"),
@@ -234,6 +236,15 @@ def test_wrong_tensors_are_refused(latents, codebook, message):
     unchecked = inspect.unwrap(nearest)  # as users call it: without the run-time shape checks
     with pytest.raises(ValueError, match=message):
         unchecked(latents, codebook)
+
+
+@pytest.mark.parametrize(("channels", "spherical"), [(1, False), (2, True), (6, False), (6, True)])
+def test_groups_are_searched_as_each_alone(channels, spherical):
+    latents, codebook = problem((3 * 20, 3 * 30, channels), seed=3)
+    latents, codebook = latents.view(20, 3, channels).movedim(1, 0), codebook.view(3, 30, -1)
+    found = nearest(latents, codebook, spherical=spherical)
+    alone = [nearest(*pair, spherical=spherical) for pair in zip(latents, codebook, strict=True)]
+    assert torch.equal(found, torch.stack(alone))
 
 
 def _assert_nearest(latents: Tensor, codebook: Tensor, *, spherical: bool = False) -> None:

@@ -10,9 +10,15 @@ import torch
 from brute_force import nearest_of_all, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from quantizers import nearest_float32
-from quantizers.nearest_float32 import search_float32
+
+
+def search_float32(latents: Tensor, codebook: Tensor, *, spherical: bool) -> Tensor:
+    """The search of one group."""
+    return nearest_float32.search_float32(latents[None], codebook[None], spherical=spherical)[0]
+
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(2, 24))
 seeds = st.integers(0, 10_000)
@@ -59,3 +65,18 @@ def test_nothing_but_infinite_codes_gives_the_first(spherical):
     codebook = torch.full((5, 3), torch.inf)
     assert not search_float32(torch.ones(4, 3), codebook, spherical=spherical).any()
     assert search_float32(torch.ones(0, 3), codebook, spherical=spherical).shape == (0,)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_groups_are_searched_as_each_alone(monkeypatch, spherical):
+    monkeypatch.setattr(nearest_float32, "_CODES", 7)
+    monkeypatch.setattr(nearest_float32, "_LATENTS", 7)
+    latents, codebook = problem((3 * 20, 3 * 30, 5), seed=3)
+    latents, codebook = latents.view(20, 3, 5).movedim(1, 0), codebook.view(3, 30, 5).clone()
+    codebook[1] += 1e3  # each has an offset of its own
+    codebook[2, 4] = torch.inf
+    found = nearest_float32.search_float32(latents, codebook, spherical=spherical)
+    alone = [
+        search_float32(*pair, spherical=spherical) for pair in zip(latents, codebook, strict=True)
+    ]
+    assert torch.equal(found, torch.stack(alone))
