@@ -119,6 +119,8 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     }
     if job.device.type == "cpu":
         facts["timing"]["processor_share"] = trainer.window.median_processor_share
+    if job.config.compile:
+        facts["timing"]["compile_seconds"] = trainer.window.compile_seconds
     if job.device.type == "cuda":
         facts["memory"] = {"peak_bytes": torch.cuda.max_memory_allocated(job.device)}
     facts["hashes"]["batches"] = trainer.batches_sha256
@@ -236,6 +238,10 @@ def _verdict(codebooks: CodebookReport) -> tuple[str, str]:
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without what names folders of this machine or moves no number."""
-    config = {key: value for key, value in config.items() if key not in _PLACES}
+    """The configuration without what names folders of this machine or moves no number.
+
+    Without `compile=false` too: records from before that option are compared with later ones.
+    """
+    left_out = _PLACES if config["compile"] else (*_PLACES, "compile")
+    config = {key: value for key, value in config.items() if key not in left_out}
     return config | {"data": config["data"] | {"root": None}}

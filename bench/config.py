@@ -110,6 +110,7 @@ class BenchConfig:
     plugins: Any
     runs: str
     leaderboards: str
+    compile: bool
     tensorboard: bool
     retry: bool
 

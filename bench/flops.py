@@ -8,6 +8,7 @@ counted. The step runs once on copies, before training, and its result is thrown
 import copy
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def train_step_flops(
     )
     with tempfile.TemporaryDirectory() as empty, torch.random.fork_rng():
         trainer = Trainer(
-            config,
+            replace(config, compile=False),  # the counter sees operators of torch alone
             copies,
             images,
             directory=Path(empty),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.attempt import attempt
 from bench.checkpoint import remove_checkpoint
+from bench.compilation import check_compiler
 from bench.files import write_text
 from bench.prepare import Job
 from bench.record import Record, next_attempt, read_record, table_name, write_record
@@ -21,7 +22,11 @@ class Outcome:
 
 
 def run_job(job: Job) -> Outcome:
-    """Skips a finished run, continues an unfinished one, and leaves a record in every case."""
+    """Skips a finished run, continues an unfinished one, and leaves a record in every case.
+
+    Raises:
+        ConfigError: the run is to be compiled, and this machine cannot; without a record.
+    """
     table = table_name(job.protocol)
     finished = job.directory / "record.json"
     if finished.exists():
@@ -33,13 +38,16 @@ def run_job(job: Job) -> Outcome:
             _say(message + hint)
             return Outcome(table, record.status, message)
     started = time.perf_counter()
+    if job.config.compile:
+        _say(f"{job.label}: compile=true, so the first steps wait for the compiler")
+        check_compiler(job.device)
     record = attempt(job)
     path = write_record(job.records, record)
     write_text(finished, path.read_text(encoding="utf-8"))
     if not _failed(record.status):
         remove_checkpoint(job.directory)
     message = f"{job.label}: {record.status} {record.reason}".rstrip()
-    _say(f"{message} ({time.perf_counter() - started:.0f} s)")
+    _say(f"{message} ({time.perf_counter() - started:.0f} s{_compiling(record)})")
     if record.status == "error":
         _say(f"{job.label}: traceback in {job.directory / 'error.txt'}")
     return Outcome(table, record.status, message)
@@ -49,6 +57,11 @@ def _publish_again(job: Job, record: Record) -> None:
     """Gives a folder of records that knows nothing of a finished run its record."""
     if next_attempt(job.records, job.run) == 1:
         write_record(job.records, record)
+
+
+def _compiling(record: Record) -> str:
+    seconds = record.timing.get("compile_seconds")
+    return "" if seconds is None else f", {seconds:.0f} s of them compiling"
 
 
 def _failed(status: str) -> bool:

@@ -157,9 +157,10 @@ def main(arguments: Sequence[str]) -> int:
 def _title(record: Record) -> str:
     protocol = record.protocol
     tuned = ", tuned" if protocol["ruleset"] == "tuned" else ""
+    compiled = ", compiled" if protocol.get("compile") else ""
     return (
         f"{protocol['recipe']['name']} on {protocol['data']['name']}, {protocol['rate']:g} bits "
-        f"per position, budget {protocol['budget']}, {protocol['device']}{tuned}"
+        f"per position, budget {protocol['budget']}, {protocol['device']}{tuned}{compiled}"
     )
 
 

@@ -2,7 +2,8 @@
 
 Two records stand in one table only if their protocols have the same hash. It holds the recipe with
 its steps, the ruleset, the data and its fingerprint, the judge's networks and code, the kind of
-device and the precision, and `VERSION`, which is raised when a change of the code moves numbers.
+device, the precision, whether the frame is compiled, and `VERSION`, which is raised when a change
+of the code moves numbers.
 """
 
 from dataclasses import asdict
@@ -64,4 +65,6 @@ def protocol(
         "device": device_kind,
         "precision": precision,
     }
+    if config.compile:  # absent otherwise, so that tables from before the option keep their hash
+        parts["compile"] = True
     return {**parts, "sha256": canonical_sha256(parts)}

@@ -47,7 +47,8 @@ class Record:
         budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.
-        timing: milliseconds and seconds; on a processor, the share of its threads' time.
+        timing: milliseconds and seconds, those of torch.compile apart; on a processor, the share
+            of its threads' time.
         memory: peak bytes, null where they cannot be read.
         hashes: SHA-256 of initial weights, batch order, test images, and the judge's networks.
         environment: versions and machine.
@@ -168,9 +169,10 @@ def next_attempt(folder: Path, run: str) -> int:
 def table_name(protocol: dict[str, Any]) -> str:
     """File stem of the table that a protocol's rows stand in."""
     tuned = "-tuned" if protocol["ruleset"] == "tuned" else ""
+    compiled = "-compiled" if protocol.get("compile") else ""
     return (
         f"{protocol['recipe']['name']}-{protocol['data']['name']}-{protocol['rate']:g}bit-"
-        f"{protocol['budget']}{tuned}-{protocol['device']}-{protocol['sha256'][:8]}"
+        f"{protocol['budget']}{tuned}{compiled}-{protocol['device']}-{protocol['sha256'][:8]}"
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from bench.adversary import Adversary
 from bench.build import Modules, parameter_groups
 from bench.checkpoint import load_checkpoint, save_checkpoint
+from bench.compilation import compile_events, compile_frame
 from bench.config import BenchConfig
 from bench.data import Batch, ImageSet, index_digest, training_batches
 from bench.ema import WeightAverage
@@ -95,6 +96,8 @@ class Trainer:
         self.window = StepWindow()
         self.norm_drift = NormDrift(self.autoencoder.bottleneck.quantizer)
         self._restore()
+        if config.compile:  # after the average was copied, which stays as it is
+            compile_frame(modules)
 
     def run(self) -> None:
         """Trains to the last step.
@@ -107,7 +110,7 @@ class Trainer:
         log = MetricsLog(self.directory, start=self.step, tensorboard=self.config.tensorboard)
         self.window.restart()
         try:
-            with StopRequest() as stop, self._finite_checks() as check_latents:
+            with StopRequest() as stop, self._finite_checks() as check_latents, self._compiling():
                 for batch in self._batches():
                     self._train_step(batch)
                     progress.advance()
@@ -179,6 +182,12 @@ class Trainer:
         """On CUDA no step waits for the check of its latents; a CPU refuses them at once."""
         return deferred_finite_checks() if self.device.type == "cuda" else nullcontext(lambda: None)
 
+    def _compiling(self) -> AbstractContextManager[None]:
+        """The window's clocks stand still while torch compiles, in whichever step it does."""
+        if not self.config.compile:
+            return nullcontext()
+        return compile_events(start=self.window.pause, end=self.window.resume)
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
@@ -217,6 +226,7 @@ class Trainer:
             "step": self.step,
             "batches_sha256": self.batches_sha256,
             "seconds": self.window.seconds,
+            "compile_seconds": self.window.compile_seconds,
             **{name: part.state_dict() for name, part in self._stateful().items()},
         }
 
@@ -226,6 +236,7 @@ class Trainer:
             return
         self.step, self.batches_sha256 = state["step"], state["batches_sha256"]
         self.window.seconds = state["seconds"]
+        self.window.compile_seconds = state.get("compile_seconds", 0.0)  # absent in older ones
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
 

@@ -20,13 +20,16 @@ class StepWindow:
     """Collects the steps since the last summary.
 
     Attributes:
-        seconds: wall-clock of all steps so far; evaluation, start-up and checkpoints excluded.
+        seconds: wall-clock of all steps so far; evaluation, start-up, checkpoints and compilation
+            excluded.
+        compile_seconds: wall-clock of all compilations so far.
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self.compile_seconds = 0.0
         self._ms_per_step: list[float] = []
         self._processor_shares: list[float] = []
+        self._paused = (0.0, 0.0)
         self.restart()
 
     def restart(self) -> None:
@@ -37,6 +40,18 @@ class StepWindow:
         self._quantization_errors: list[Tensor] = []
         self._indices: list[Tensor] = []
         self._started, self._worked = time.perf_counter(), time.process_time()
+
+    def pause(self) -> None:
+        """Stops the clocks of the steps: a compilation begins."""
+        self._paused = time.perf_counter(), time.process_time()
+
+    def resume(self) -> None:
+        """Lets them go on."""
+        started, worked = self._paused
+        seconds = time.perf_counter() - started
+        self._started += seconds
+        self._worked += time.process_time() - worked
+        self.compile_seconds += seconds
 
     def add(
         self,

@@ -33,12 +33,26 @@ def is_disturbed(record: Record) -> bool:
 
 
 def timing_lines(rows: Sequence[Row]) -> list[str]:
-    """How many step times are left out, and why."""
+    """How many step times are left out, and why; how long compilation took beside them."""
     records = [record for row in rows for record in row.records]
+    return [*_disturbed_line(records), *_compiled_line(records)]
+
+
+def _disturbed_line(records: Sequence[Record]) -> list[str]:
     shares = [record.timing["processor_share"] for record in records if is_disturbed(record)]
     if not shares:
         return []
     return [
         f"ms/step is of undisturbed runs alone: {len(shares)} of {len(records)} got less than "
         f"{QUIET:.0%} of their threads' processor time (median {statistics.median(shares):.0%})."
+    ]
+
+
+def _compiled_line(records: Sequence[Record]) -> list[str]:
+    seconds = [r.timing["compile_seconds"] for r in records if "compile_seconds" in r.timing]
+    if not seconds:
+        return []
+    return [
+        "The frame went through torch.compile. ms/step is without compilation, which took "
+        f"{statistics.median(seconds):.0f} s of a run (median), less where torch's cache helped."
     ]

@@ -82,6 +82,7 @@ def test_other_data_weights_and_machines_change_the_key(change, key):
         ["recipe.frame.channels=64"],
         ["recipe.discriminator.channels=64"],
         ["ruleset=tuned", "trials=5"],
+        ["compile=true"],
     ],
     ids=" ".join,
 )
