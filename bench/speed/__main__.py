@@ -2,15 +2,18 @@
 
     python -m bench.speed [grid=full] [sections=search,training]
 
-    sections=all                search, methods, entropy, training, frame, judge, startup, loader
-    grid=small                  small: about four minutes on two cores; full: hours
+    sections=all                search, methods, entropy, training, larger (recipe), frame, judge,
+                                startup, loader
+    grid=small                  small: minutes; full: all sizes, 40 minutes on two quiet cores
     quantizer='glob(*)'         names, or a pattern, for the training step
     plugins=                    modules that register quantizers of your own
     device=auto                 auto, cpu, cuda; the page of a GPU is speed-NAME.md
     leaderboards=leaderboards   folder of the page
 
 Libraries to compare with that are not installed are shown as such. Run it on a machine that does
-nothing else. The page holds the chosen sections alone.
+nothing else. The page holds the chosen sections alone, and a profile of each call that misses its
+target. It is written after every section; Ctrl-C ends the run after the size that is being measured
+and keeps what there is, a second Ctrl-C ends it at once.
 """
 
 import os
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import ConfigError
 from bench.files import write_text
+from bench.interrupt import StopRequest
 from bench.options import OptionError, read_options
 from bench.unknown import unknown
 
@@ -32,8 +36,12 @@ if TYPE_CHECKING:
 
     from bench.speed.page import Section
 
-SECTIONS = ("search", "methods", "entropy", "training", "frame", "judge", "startup", "loader")
+SECTIONS = (
+    *("search", "methods", "entropy", "training", "larger", "frame"),
+    *("judge", "startup", "loader"),
+)
 _GRIDS = ("small", "full")
+_INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 _DEVICES = ("auto", "cpu", "cuda")
 _OPTIONS = {
     "sections": "all",
@@ -46,7 +54,10 @@ _OPTIONS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; returns its exit code: 0, 1 for a section that failed, 2 for a typo."""
+    """The command; returns its exit code.
+
+    0, 1 for a section that failed, 2 for a typo, 130 for Ctrl-C.
+    """
     if any(argument in ("-h", "--help") for argument in arguments):
         print(__doc__)
         return 0
@@ -57,6 +68,9 @@ def main(arguments: Sequence[str]) -> int:
     except (OptionError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped at once; the page holds the sections that were complete", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _run(options: Mapping[str, str], command: str) -> int:
@@ -68,40 +82,77 @@ def _run(options: Mapping[str, str], command: str) -> int:
 
     from bench import plugins
     from bench.methods import chosen as named
-    from bench.speed.page import Section, markdown, say
 
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])
-    each = _measurements(options["grid"], named(options["quantizer"]), device)
-    facts, sections, failed = _facts(device), [], False
-    for name in (section for section in SECTIONS if section in chosen):
+    path = Path(options["leaderboards"]) / _file_name(device)
+    page = _Page(path, command, _name(device), _facts(device))
+    with StopRequest() as stop:
+        each = _measurements(options["grid"], named(options["quantizer"]), device, stop)
+        for name in (section for section in SECTIONS if section in chosen):
+            if not stop.requested:
+                page.measure(name, each[name])
+        if not stop.requested:
+            page.explain(device)
+    print(f"written: {path}")
+    return _INTERRUPTED if stop.requested else int(page.failed)
+
+
+class _Page:
+    """The page while it grows; on disk it is always whole."""
+
+    def __init__(self, path: Path, command: str, device: str, facts: dict[str, Any]) -> None:
+        self.failed = False
+        self._path, self._command, self._device, self._facts = path, command, device, facts
+        self._sections: list[Section] = []
+
+    def measure(self, name: str, measurement: "Callable[[], Section | None]") -> None:
+        """Adds a section, or a line on why it failed."""
+        from bench.speed.page import Section, say
+
         started = time.perf_counter()
         try:
-            sections.append(each[name]())
+            section = measurement()
         except Exception as error:
-            failed = True
+            self.failed = True
             message = f"{type(error).__name__}: {error}"
-            sections.append(Section(name.capitalize(), f"Failed: {message}"))
+            section = Section(name.capitalize(), f"Failed: {message}")
             say(f"{name} failed: {message}")
         say(f"{name}: {time.perf_counter() - started:.0f} s")
-    facts["load average at the end"] = _load()
-    path = Path(options["leaderboards"]) / _file_name(device)
-    write_text(path, markdown(sections, command=command, device=_name(device), facts=facts))
-    print(f"written: {path}")
-    return int(failed)
+        if section:
+            self._sections.append(section)
+        self._write()
+
+    def explain(self, device: "torch.device") -> None:
+        """Adds profiles of the calls that miss their targets."""
+        from bench.speed.profile import where_time_goes
+
+        targets = [target for section in self._sections for target in section.targets]
+        self.measure("profile", lambda: where_time_goes(targets, device))
+
+    def _write(self) -> None:
+        from bench.speed.page import markdown
+
+        facts = self._facts | {"load average at the end": _load()}
+        text = markdown(self._sections, command=self._command, device=self._device, facts=facts)
+        write_text(self._path, text)
 
 
 def _measurements(
-    grid: str, quantizers: Sequence[str], device: "torch.device"
+    grid: str, quantizers: Sequence[str], device: "torch.device", stop: StopRequest
 ) -> "dict[str, Callable[[], Section]]":
     from bench.speed import entropy, frame, judge, methods, search, startup, training
 
+    length, larger = training.GRIDS[grid], training.LARGER_GRIDS[grid]
     return {
-        "search": lambda: search.measure(search.GRIDS[grid], device),
-        "methods": lambda: methods.measure(methods.GRIDS[grid], device),
+        "search": lambda: search.measure(search.GRIDS[grid], device, stop=stop),
+        "methods": lambda: methods.measure(methods.GRIDS[grid], device, stop=stop),
         "entropy": lambda: entropy.measure(entropy.GRIDS[grid], device),
-        "training": lambda: training.measure(quantizers, training.GRIDS[grid], device),
-        "frame": lambda: frame.measure_frame(frame.STEPS[grid], device),
-        "judge": lambda: judge.measure(judge.IMAGES[grid], device),
+        "training": lambda: training.measure(quantizers, length, device, stop=stop),
+        "larger": lambda: training.measure_larger(quantizers, larger, device, stop=stop),
+        "frame": lambda: frame.measure_frame(
+            frame.STEPS[grid], device, compiled=frame.COMPILED[grid]
+        ),
+        "judge": lambda: judge.measure(device),
         "startup": lambda: startup.measure(startup.ROUNDS[grid]),
         "loader": lambda: frame.measure_loader(frame.STEPS[grid], device),
     }

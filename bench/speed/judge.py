@@ -16,13 +16,12 @@ from bench.speed.targets import at_most
 _TEXT = """Synthetic images of {side} px and the same with noise, judged once: `{extractor}`
 features, PSNR, SSIM, L1, `{perceptual}`, distances of the distributions and their jackknife."""
 
-IMAGES = {"small": 1_000, "full": 10_000}
-_TARGET_IMAGES = 10_000
+IMAGES = 10_000
 _SIDE = 32
 
 
-def measure(images: int, device: torch.device) -> Section:
-    """The whole section."""
+def measure(device: torch.device, *, images: int = IMAGES) -> Section:
+    """The whole section; fewer images than the target's cannot tell whether it is reached."""
     say(f"judge: {images:,} images of {_SIDE} px")
     reference, reconstruction = _pictures(images)
     statistics = CodebookStatistics((1024,))
@@ -47,7 +46,7 @@ def measure(images: int, device: torch.device) -> Section:
         "time per image": duration(seconds / images),
         "extra memory": megabytes(extra),
     }
-    values = {f"{images:,} images": seconds} if images >= _TARGET_IMAGES else {}
+    values = {f"{images:,} images": seconds} if images >= IMAGES else {}
     target = at_most("judge: 10,000 images of 32 px in a minute", values, 60.0, duration)
     name = perceptual.name if perceptual else "no perceptual distance"
     text = _TEXT.format(side=_SIDE, extractor=extractor.name, perceptual=name)

@@ -1,16 +1,20 @@
 """The nearest-code search over a grid of sizes, beside its peers."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from bench.interrupt import StopRequest
 from bench.speed.contest import LIMIT_SECONDS, Cell, contest, warm_up
 from bench.speed.page import Section, megabytes, say
-from bench.speed.peers import OURS, PEER, Search, searches
-from bench.speed.targets import Target, at_least, at_most, times
+from bench.speed.peers import OURS, PEER, Call, Search, searches
+from bench.speed.targets import SetOut, Target, at_least, at_most, times
 from bench.speed.timing import left_out, peak_flops_per_second, within
 from quantizers.nearest import nearest
 
@@ -58,8 +62,8 @@ GRIDS = {
         (1 << 10, 1 << 13, 1 << 16, 1 << 18),
         (1, 2, 4, 8, 16, 64),
         15,
-        20.0,
-        7200.0,
+        10.0,
+        1400.0,
     ),
 }
 
@@ -94,16 +98,21 @@ class Measured:
         fastest = min(cell.seconds or math.inf for cell in peers)
         return ours.seconds / fastest if ours.seconds and ours.exact else math.inf
 
+    def set_out(self, device: torch.device) -> Call:
+        """Our search at this size, as it was timed."""
+        latents, codebook = _drawn(self.tokens, self.codes, self.channels, device)
+        return lambda: nearest(latents, codebook)
 
-def measure(grid: Grid, device: torch.device) -> Section:
+
+def measure(grid: Grid, device: torch.device, *, stop: StopRequest) -> Section:
     """The whole section."""
     contestants = searches(device)
     warm_up(contestants, device)
     measured = [
         _size(contestants, grid, *size, device=device)
-        for size in within(grid.seconds, grid.sizes(), "search")
+        for size in within(grid.seconds, grid.sizes(), "search", stop)
     ]
-    queries = [_queries(grid, channels, device) for channels in (1, 2)]
+    queries = [_queries(grid, channels, device) for channels in (1, 2) if not stop.requested]
     rows = [_row(one) for one in [*measured, *queries]]
     text = _TEXT.format(peer=PEER, limit=LIMIT_SECONDS) + left_out(len(grid.sizes()), len(measured))
     targets = _on_cuda(measured, device) if device.type == "cuda" else _on_cpu(measured)
@@ -120,20 +129,25 @@ def _size(
     device: torch.device,
 ) -> Measured:
     say(f"search: N={tokens:,} V={codes:,} d={channels}")
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(tokens, channels, generator=generator).to(device)
-    codebook = torch.randn(codes, channels, generator=generator).to(device)
+    latents, codebook = _drawn(tokens, codes, channels, device)
     cells = contest(contestants, latents, codebook, rounds=grid.rounds, seconds=grid.cell_seconds)
     return Measured(tokens, codes, channels, cells)
+
+
+def _drawn(
+    tokens: int, codes: int, channels: int, device: torch.device
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "v d"]]:
+    """The latents and the codebook of a cell."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(tokens, channels, generator=generator)
+    return latents.to(device), torch.randn(codes, channels, generator=generator).to(device)
 
 
 def _queries(grid: Grid, channels: int, device: torch.device) -> Measured:
     """Our search alone where sorting answers it: a line, and the circle."""
     spherical = channels == 2
     say(f"search: N={grid.queries:,} V={grid.query_codes:,} d={channels}, alone")
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(grid.queries, channels, generator=generator).to(device)
-    codes = torch.randn(grid.query_codes, channels, generator=generator).to(device)
+    latents, codes = _drawn(grid.queries, grid.query_codes, channels, device)
     alone = Search(OURS, lambda x, c: lambda: nearest(x, c, spherical=spherical), 0)
     cells = contest(
         [alone],
@@ -161,25 +175,34 @@ def _on_cpu(measured: list[Measured]) -> list[Target]:
     over = {one.label: one.over_fastest() for one in measured}
     peaks = {one.label: one.cells[OURS].extra_bytes for one in measured}
     extra = {label: float(peak) for label, peak in peaks.items() if peak is not None}
+    calls = _calls(measured, torch.device("cpu"))
     return [
-        at_most("search: at most 1.1 times the fastest peer", _known(over), 1.1, times),
-        _faster(measured, PEER, 3.0),
+        at_most("search: at most 1.1 times the fastest peer", _known(over), 1.1, times, calls),
+        _faster(measured, PEER, 3.0, calls),
         at_most("search: under 64 MB of extra memory", extra, 64e6, megabytes),
     ]
 
 
 def _on_cuda(measured: list[Measured], device: torch.device) -> list[Target]:
     large = [one for one in measured if one.codes >= 1 << 13]
+    calls = _calls(measured, device)
     return [
-        _faster(large, "cdist + argmin", 5.0),
-        _faster(large, "flash-kmeans", 1.0),
+        _faster(large, "cdist + argmin", 5.0, calls),
+        _faster(large, "flash-kmeans", 1.0, calls),
         _near_bound(measured, device),
     ]
 
 
-def _faster(measured: list[Measured], peer: str, limit: float) -> Target:
+def _calls(measured: list[Measured], device: torch.device) -> dict[str, SetOut]:
+    return {one.label: functools.partial(one.set_out, device) for one in measured}
+
+
+def _faster(
+    measured: list[Measured], peer: str, limit: float, calls: Mapping[str, SetOut]
+) -> Target:
+    what = f"search: {limit:g} times as fast as {peer}"
     ratios = {one.label: one.faster_than(peer) for one in measured}
-    return at_least(f"search: {limit:g} times as fast as {peer}", _known(ratios), limit, times)
+    return at_least(what, _known(ratios), limit, times, calls)
 
 
 def _near_bound(measured: list[Measured], device: torch.device) -> Target:
@@ -190,7 +213,8 @@ def _near_bound(measured: list[Measured], device: torch.device) -> Target:
         if size == (16384, 1 << 18, 16) and seconds:
             flops = 2 * math.prod(size)
             values[one.label] = seconds * peak_flops_per_second(device, torch.float32) / flops
-    return at_most("search: 2 times the float32 bound", values, 2.0, times)
+    calls = _calls(measured, device)
+    return at_most("search: 2 times the float32 bound", values, 2.0, times, calls)
 
 
 def _fast_queries(one: Measured) -> Target:

@@ -1,7 +1,7 @@
 """The real training step of `bench.train`, one call at a time."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,27 @@ def prepare(config: BenchConfig, device: torch.device) -> Run:
 def _images(name: str, image_size: int, root: str | None) -> ImageSet:
     """All runs of a section share one data set in memory."""
     return load_data(name, image_size=image_size, root=root).train
+
+
+def quantizer_alone(run: Run) -> Callable[[], None]:
+    """Forward, backward and update of a run's quantizer, on normal latents of a batch's shape."""
+    recipe = run.config.recipe
+    with torch.random.fork_rng():
+        autoencoder = run.modules().autoencoder
+    quantizer = autoencoder.bottleneck.quantizer.to(run.device).train()
+    side = recipe.image_size // autoencoder.downsampling
+    shape = (recipe.batch_size, quantizer.latent_channels, side, side)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(shape, generator=generator).to(run.device).requires_grad_()
+
+    def call() -> None:
+        z.grad = None
+        quantizer.zero_grad(set_to_none=True)
+        output = quantizer(z)
+        sum(output.losses.values(), output.quantized.sum()).backward()
+        quantizer.update()
+
+    return call
 
 
 class Stepper:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
+from bench.interrupt import StopRequest
 from bench.speed.page import say
 
 T = TypeVar("T")
@@ -78,12 +79,14 @@ def interleaved(
     return times
 
 
-def within(seconds: float, items: Iterable[T], what: str) -> Iterator[T]:
-    """The items, until time is up; then says how many are left out."""
+def within(seconds: float, items: Iterable[T], what: str, stop: StopRequest) -> Iterator[T]:
+    """The items, until time is up or Ctrl-C came; then says how many are left out."""
     started, items = time.perf_counter(), list(items)
     for place, item in enumerate(items):
-        if time.perf_counter() - started > seconds:
-            say(f"{what}: time is up after {seconds:.0f} s; {len(items) - place} left out")
+        late = time.perf_counter() - started > seconds
+        if late or stop.requested:
+            reason = f"time is up after {seconds:.0f} s" if late else "stopped"
+            say(f"{what}: {reason}; {len(items) - place} left out")
             return
         yield item
 
@@ -91,7 +94,9 @@ def within(seconds: float, items: Iterable[T], what: str) -> Iterator[T]:
 def left_out(planned: int, measured: int) -> str:
     """A sentence for the page on what `within` did not yield."""
     missing = planned - measured
-    return f" Left out since time was up: the last {missing} of {planned} sizes." if missing else ""
+    if not missing:
+        return ""
+    return f" Left out for lack of time: the last {missing} of {planned} sizes."
 
 
 def peak_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:

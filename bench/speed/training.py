@@ -1,5 +1,6 @@
 """How long the training step takes with each quantizer, over the same step with none."""
 
+import functools
 import re
 import statistics
 import time
@@ -10,8 +11,17 @@ from dataclasses import dataclass
 import torch
 
 from bench.config import ConfigError
+from bench.interrupt import StopRequest
 from bench.speed.page import Section, duration, say
-from bench.speed.steps import Run, Stepper, configuration, nearest_rate, prepare, steppers
+from bench.speed.steps import (
+    Run,
+    Stepper,
+    configuration,
+    nearest_rate,
+    prepare,
+    quantizer_alone,
+    steppers,
+)
 from bench.speed.targets import Target, at_most, times
 from bench.speed.timing import synchronize
 from quantizers import lookup
@@ -40,7 +50,16 @@ class Length:
     large: tuple[int, ...] = ()
 
 
-GRIDS = {"small": Length(6, 30.0), "full": Length(40, 900.0, (12, 14, 16))}
+GRIDS = {"small": Length(6, 40.0, (12, 14, 16)), "full": Length(40, 300.0, (12, 14, 16))}
+LARGER_GRIDS = {"small": Length(3, 30.0), "full": Length(10, 120.0)}
+_LARGER = {
+    "cpu": ("recipe=base", "recipe.batch_size=2"),
+    "cuda": (
+        *("recipe=paper", "recipe.batch_size=16", "data=deadleaves"),
+        "recipe.losses.perceptual=lpips_rand",  # needs no weights
+    ),
+}
+_AT_LARGER_SIZES = ("fsq", "gsq", "lfq", "vq")
 _LARGE = {
     "vq": lambda bits: (bits, [f"quantizer.codebook_size={2**bits}"]),
     "gsq": lambda bits: (
@@ -55,24 +74,58 @@ _LARGE = {
 
 
 def measure(
-    names: Sequence[str], length: Length, device: torch.device, *, overrides: Sequence[str] = ()
+    names: Sequence[str],
+    length: Length,
+    device: torch.device,
+    *,
+    stop: StopRequest,
+    overrides: Sequence[str] = (),
 ) -> Section:
-    """The whole section.
+    """The whole section, with its target.
 
     Args:
         names: of quantizers.
         length: how much to measure.
         device: on a GPU the recipe is `base`, on a CPU `tiny`.
+        stop: ends the rounds.
         overrides: of the configuration, as on the command line of `bench.run`.
-
-    Raises:
-        ConfigError: no quantizer can be measured.
     """
     words = [f"recipe={'base' if device.type == 'cuda' else 'tiny'}", *overrides]
     runs = _runs(names, length, device, words)
+    ratios, text, rows = _table(runs, length, device, stop)
+    return Section("Training step", text, rows, [_target(runs, ratios, device)])
+
+
+def measure_larger(
+    names: Sequence[str],
+    length: Length,
+    device: torch.device,
+    *,
+    stop: StopRequest,
+    overrides: Sequence[str] = (),
+) -> Section:
+    """The next larger recipe for some quantizers: `paper` on a GPU, `base` on a CPU.
+
+    Its batch is smaller than the recipe's, so that all trainers fit into memory. Arguments are
+    those of `measure`.
+    """
+    runs = _runs(
+        [name for name in names if name in _AT_LARGER_SIZES],
+        length,
+        device,
+        [*_LARGER[device.type], *overrides],
+    )
+    _, text, rows = _table(runs, length, device, stop)
+    return Section("Training step of a larger recipe", text, rows)
+
+
+def _table(
+    runs: dict[str, Run], length: Length, device: torch.device, stop: StopRequest
+) -> tuple[dict[str, float], str, list[dict[str, str]]]:
+    """Time over that of `none` by label, and text and rows of the section."""
     with steppers(runs, _WARM_UP + length.rounds) as each:
         say(f"training: {len(each)} trainers, up to {length.rounds} rounds")
-        seconds = _rounds(each, length, device)
+        seconds = _rounds(each, length, device, stop)
     recipe = runs[NONE].config.recipe
     ratios = {
         label: statistics.median(own / none for own, none in zip(taken, seconds[NONE], strict=True))
@@ -90,7 +143,7 @@ def measure(
     text = _TEXT.format(
         recipe=recipe.name, batch=recipe.batch_size, warm_up=_WARM_UP, rounds=len(seconds[NONE])
     )
-    return Section("Training step", text, rows, [_target(runs, ratios, recipe.name, device)])
+    return ratios, text, rows
 
 
 def _runs(
@@ -114,7 +167,7 @@ def _runs(
 
 
 def _rounds(
-    each: dict[str, Stepper], length: Length, device: torch.device
+    each: dict[str, Stepper], length: Length, device: torch.device, stop: StopRequest
 ) -> dict[str, list[float]]:
     """Seconds of a step, a list a trainer with one entry a round; drops trainers that fail."""
     steps = 10 if device.type == "cuda" else 1
@@ -130,8 +183,10 @@ def _rounds(
                 stepper.forget()
             check_latents()
             passed = time.perf_counter() - started
-            if passed + passed / done > length.seconds:
-                say(f"training: time is up after {done} rounds")
+            if passed + passed / done > length.seconds or stop.requested:
+                say(
+                    f"training: {'stopped' if stop.requested else 'time is up'} after {done} rounds"
+                )
                 break
     return seconds
 
@@ -158,16 +213,14 @@ def _seconds(step: Callable[[], None], steps: int, device: torch.device) -> floa
     return (time.perf_counter() - started) / steps
 
 
-def _target(
-    runs: dict[str, Run], ratios: dict[str, float], recipe: str, device: torch.device
-) -> Target:
+def _target(runs: dict[str, Run], ratios: dict[str, float], device: torch.device) -> Target:
     """Over all methods that compete, up to 2^12 codes in a codebook."""
-    limit = 1.05 if device.type == "cuda" else 1.1
+    limit, recipe = 1.05 if device.type == "cuda" else 1.1, runs[NONE].config.recipe.name
     values = {
         label: ratio
         for label, ratio in ratios.items()
         if lookup(runs[label].point.name).control is None and not re.search(r"V=2\^1[3-9]", label)
     }
-    return at_most(
-        f"{recipe} step: at most {limit:g} times that of none, V up to 4,096", values, limit, times
-    )
+    what = f"{recipe} step: at most {limit:g} times that of none, V up to 4,096"
+    calls = {label: functools.partial(quantizer_alone, runs[label]) for label in values}
+    return at_most(what, values, limit, times, calls)

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 
 import pytest
 import torch
@@ -7,7 +9,10 @@ from bench.speed import __main__ as command
 from bench.speed import entropy, search, startup
 from bench.speed.__main__ import SECTIONS, main
 from bench.speed.page import Section, duration, markdown, megabytes
+from bench.speed.profile import profiled
 from bench.speed.targets import Target, at_least, at_most, times
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +22,8 @@ def tiny(monkeypatch):
     monkeypatch.setitem(entropy.GRIDS, "small", entropy.Size(6, 32, 8, 1))
 
 
-def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys):
+def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bench.speed.profile.where_time_goes", lambda targets, device: None)
     words = ["sections=entropy,search", f"leaderboards={tmp_path}", "device=cpu"]
     assert main(words) == 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
@@ -33,7 +39,7 @@ def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys
 
 
 def test_a_section_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(search, "measure", broken)
@@ -42,6 +48,63 @@ def test_a_section_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatc
     assert "## Search\n\nFailed: RuntimeError: no kernel" in page
     assert "## Exact entropies of LFQ" in page
     assert "search failed: RuntimeError: no kernel" in capsys.readouterr().err
+
+
+def test_a_request_to_stop_keeps_what_there_is_and_begins_nothing(tmp_path, monkeypatch, capsys):
+    def interrupted(grid, device, *, stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        return measured(grid, device, stop=stop)
+
+    measured = search.measure
+    monkeypatch.setattr(search, "measure", interrupted)
+    assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
+    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    assert "Left out for lack of time: the last 1 of 1 sizes." in page
+    assert "entropies of LFQ" not in page
+    assert f"written: {tmp_path / 'speed.md'}" in capsys.readouterr().out
+
+
+def test_a_second_one_ends_at_once_and_the_page_holds_the_sections_before(
+    tmp_path, monkeypatch, capsys
+):
+    def interrupted(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(entropy, "measure", interrupted)
+    assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
+    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    assert "## Nearest-code search" in page
+    assert "stopped at once" in capsys.readouterr().err
+
+
+def test_targets_that_are_missed_get_a_profile_of_their_call(tmp_path, monkeypatch):
+    def missed(grid, device, *, stop):
+        a = torch.ones(64, 64)
+        targets = [
+            Target("fast", "9 times (a)", False, lambda: lambda: (a @ a).exp()),
+            Target("reached", "1 times", True, lambda: pytest.fail("it is reached")),
+            Target("no call", "9 times", False),
+        ]
+        return Section("Search", "Text.", [], targets)
+
+    monkeypatch.setattr(search, "measure", missed)
+    assert main(["sections=search", f"leaderboards={tmp_path}", "device=cpu"]) == 0
+    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    profile = page[page.index("## Where time goes") : page.index("## Machine")]
+    (row,) = [line for line in profile.splitlines() if line.startswith("| fast")]
+    assert re.search(r"`aten::mm` x 1: \d+%", row)
+    assert "`aten::exp` x 1: " in row
+    assert "no call" not in profile
+
+
+def test_a_profile_has_own_times_as_shares_and_counts_of_one_call():
+    a = torch.ones(256, 256)
+    found = profiled(lambda: a @ a @ a, CPU)
+    assert found.counts["aten::mm"] == 2
+    assert next(iter(found.shares)) == "aten::mm"
+    assert 0.5 < found.shares["aten::mm"] < sum(found.shares.values()) <= 1.05
+    assert found.shares["aten::matmul"] < 0.2  # its products are not its own
 
 
 @pytest.mark.parametrize(
@@ -106,6 +169,9 @@ def test_a_target_is_judged_by_its_worst_value():
     assert at_most("t", values, 1.9, times).reached is False
     assert at_least("t", values, 1.0, times) == Target("t", "1 times (a)", True)
     assert at_least("t", values, 1.1, times).reached is False
+    calls = {"a": lambda: None, "b": lambda: len}
+    assert at_most("t", values, 1.9, times, calls).set_out is calls["b"]
+    assert at_least("t", values, 1.1, times, calls).set_out is calls["a"]
     assert at_most("t", {}, 1.0, times) == at_least("t", {}, 1.0, times) == Target("t", "-", None)
 
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from bench.interrupt import StopRequest
 from bench.speed import entropy, methods
 from bench.speed.counterparts import pairs
 from bench.speed.peers import PEER
@@ -57,13 +58,13 @@ def test_indices_that_differ_miss_the_target(monkeypatch):
     large = methods.Sizes((13,), 1, 0.1, 60.0)
     result = methods._measure("fsq", 13, pairs()["fsq"], large, CPU)
     monkeypatch.setattr(methods._Result, "ratio", 5.0)
-    assert methods._target([result]).reached
+    assert methods._target([result], CPU).reached
     result.theirs.indices[0] += 1
-    assert methods._target([result]).measured.startswith("0 times (fsq")
+    assert methods._target([result], CPU).measured.startswith("0 times (fsq")
 
 
 def test_the_section_has_a_row_a_method():
-    section = methods.measure(SIZES, CPU)
+    section = methods.measure(SIZES, CPU, stop=StopRequest())
     assert [row["method"] for row in section.rows] == [f"`{name}`" for name in pairs()]
     assert section.targets[0].reached is None  # V is small
 
@@ -73,7 +74,7 @@ def test_without_the_library_the_section_is_a_line(monkeypatch):
         raise ImportError("no module")
 
     monkeypatch.setattr("bench.speed.counterparts.vector_quantize_pytorch", missing)
-    section = methods.measure(SIZES, CPU)
+    section = methods.measure(SIZES, CPU, stop=StopRequest())
     assert not section.rows
     assert section.text == f"{PEER} is not installed."
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from bench.interrupt import StopRequest
 from bench.speed import search as module
 from bench.speed.contest import Cell
 from bench.speed.peers import OURS, PEER
@@ -61,7 +62,7 @@ def test_on_cuda_only_large_codebooks_and_their_peers_decide(monkeypatch):
 
 def test_a_tiny_grid_gives_a_row_a_cell_and_two_of_queries():
     grid = Grid((64, 128), (16,), (1, 3), 2, 0.5, 20.0, queries=500, query_codes=64)
-    section = measure(grid, CPU)
+    section = measure(grid, CPU, stop=StopRequest())
     assert [(row["N"], row["d"]) for row in section.rows] == [
         ("64", "1"),
         ("64", "3"),
@@ -86,10 +87,20 @@ def test_queries_have_half_a_second():
 
 
 def test_sizes_without_time_are_counted_on_the_page():
-    section = measure(Grid((64,), (16, 32), (1,), 1, 0.1, 0.0, queries=9, query_codes=4), CPU)
-    assert section.text.endswith("Left out since time was up: the last 2 of 2 sizes.")
+    section = measure(
+        Grid((64,), (16, 32), (1,), 1, 0.1, 0.0, queries=9, query_codes=4), CPU, stop=StopRequest()
+    )
+    assert section.text.endswith("Left out for lack of time: the last 2 of 2 sizes.")
     assert [row["N"] for row in section.rows] == ["9", "9"]
     assert section.targets[0].reached is None
+
+
+def test_the_call_behind_a_missed_target_is_that_of_its_cell():
+    one = measured(Cell(2.0), codes=64, **{PEER: Cell(1.0)})
+    for target in module._on_cpu([one, measured(Cell(1.0), codes=32, **{PEER: Cell(1.0)})])[:2]:
+        found = target.set_out()()
+        assert found.shape == (16384,)
+        assert 32 < found.max() < 64
 
 
 @pytest.mark.parametrize("name", ["small", "full"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.interrupt import StopRequest
 from bench.speed import timing
 from bench.speed.memory import _PROCESS, memory_limit, with_extra_peak
 from bench.speed.timing import interleaved, peak_flops_per_second, timed, within
@@ -43,12 +44,21 @@ def test_a_timed_call_gives_its_result():
 
 def test_items_past_the_time_are_left_out_with_a_line(capsys):
     kept = []
-    for item in within(0.02, range(5), "sums"):
+    for item in within(0.02, range(5), "sums", StopRequest()):
         kept.append(item)
         time.sleep(0.03)
     assert kept == [0]
     assert "sums: time is up after 0 s; 4 left out" in capsys.readouterr().err
-    assert list(within(10.0, range(3), "sums")) == [0, 1, 2]
+    assert list(within(10.0, range(3), "sums", StopRequest())) == [0, 1, 2]
+
+
+def test_a_request_to_stop_leaves_the_rest_out_with_a_line(capsys):
+    stop, kept = StopRequest(), []
+    for item in within(10.0, range(5), "sums", stop):
+        kept.append(item)
+        stop.requested = item == 1
+    assert kept == [0, 1]
+    assert "sums: stopped; 3 left out" in capsys.readouterr().err
 
 
 def test_the_peak_of_a_product_is_positive_and_below_any_processor(monkeypatch):
