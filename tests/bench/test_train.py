@@ -37,14 +37,14 @@ def configure(arguments):
 def trainer(configure, picture_folder, tmp_path):
     images = load_data("folder", image_size=32, root=str(picture_folder)).train
 
-    def build(*overrides: str, directory: str = "run") -> Trainer:
+    def build(*overrides: str, directory: str = "run", device: str = "cpu") -> Trainer:
         config = configure(*overrides)
         return Trainer(
             config,
             build_modules(config, resolve(config.quantizer, config.rate)),
             images,
             directory=tmp_path / directory,
-            device=torch.device("cpu"),
+            device=torch.device(device),
             autocast=config.precision == "bfloat16",
             name="test",
         )
@@ -161,6 +161,23 @@ def test_deferred_checks_end_the_run_before_anything_is_kept(trainer, tmp_path, 
         run.run()
     assert run.step == 2
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("quantizer", available())
+def test_on_a_gpu_no_step_makes_the_host_wait(trainer, quantizer):
+    run = trainer(*at_a_rate(quantizer), "precision=bfloat16", device="cuda")
+    first, second, *_ = run._batches()
+    assert first.images.is_pinned()
+    with deferred_finite_checks():
+        run._train_step(first)  # builds kernels and the state of the optimizers
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            run._train_step(second)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_on_a_cpu_every_convolution_works_on_channels_last(trainer):
