@@ -11,6 +11,7 @@ from bench.config import BenchConfig, ConfigError
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.metrics import Extractor, choose_extractor
+from bench.metrics.scattering_file import load_scattering
 from bench.operating_point import OperatingPoint, resolve
 from bench.protocol import protocol
 from bench.record import canonical_sha256, table_name
@@ -71,6 +72,8 @@ def prepare(config: BenchConfig, command: str) -> Job:
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
+    if extractor.name == "scattering":
+        load_scattering()  # for its errors: runs are judged by the tensors that this file holds
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     shared = protocol(
         config,

@@ -8,7 +8,7 @@
 - `vgg16`: the second hidden layer of VGG16 after its ReLU, as for the first precision and recall.
 - `dinov2-vit-s-14`, `-b-`, `-l-`: the class token, see `bench.metrics.dinov2`.
 - `clip-...`: the image embedding, not normalised, as torch-fidelity gives it.
-- `scattering`: the embedded extractor, which needs no file.
+- `scattering`: the embedded extractor, from the file in this package.
 
 The networks resize images as torch-fidelity does: bilinear as in TensorFlow 1, no antialiasing.
 torch-fidelity reads unknown options as absent ones, defaults to CUDA and downloads what it lacks;
@@ -30,6 +30,7 @@ from bench.metrics.dinov2 import read_weights, vision_transformer
 from bench.metrics.extractor import choose_extractor
 from bench.metrics.pixels import check_images
 from bench.metrics.scattering import VERSION, register_scattering
+from bench.metrics.scattering_file import load_scattering
 from bench.unknown import unknown
 from models.weights import CLIP, DINOV2, VGG16
 
@@ -97,6 +98,7 @@ def open_extractor(name: str, *, device: torch.device | str) -> RegisteredExtrac
             network, identity = _dinov2(name)
         elif name == "scattering":
             network = _created(register_scattering(), "scattering", weights=None)
+            network.scattering = load_scattering()
             identity = choose_extractor(name).identity
         elif name.startswith("inception"):
             inception = choose_extractor("inception")

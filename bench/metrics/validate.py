@@ -28,7 +28,8 @@ from bench.data import load_data, test_images
 from bench.files import write_text
 from bench.metrics.curves import draw_curves
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
-from bench.metrics.scattering import DIMENSION, Scattering, scattering_identity
+from bench.metrics.scattering import DIMENSION, scattering_identity
+from bench.metrics.scattering_file import load_scattering
 from bench.statistics.distribution import frechet_distance
 
 ACCEPTED = 0.9  # rank correlation
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def extractors() -> dict[str, Features]:
     """The embedded extractor and the two that it has to beat."""
     return {
-        scattering_identity(): Scattering(),
+        scattering_identity(): load_scattering(),
         _RANDOM: random_network(),
         _RAW: lambda images: images.flatten(1).double() / 255,
     }
