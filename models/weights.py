@@ -108,13 +108,19 @@ VGG16 = WeightFile(
 def _dinov2(size: str) -> WeightFile:
     stem = f"dinov2_vit{size}14"
     return WeightFile(
-        name=f"DINOv2 ViT-{size.upper()}/14",
+        name=f"DINOv2 ViT-{size if size == 'g' else size.upper()}/14",
         file=f"{stem}_pretrain.pth",
         sha256="",
         url=f"https://dl.fbaipublicfiles.com/dinov2/{stem}/{stem}_pretrain.pth",
         licence="Apache-2.0 (Meta)",
         used_for=f"features of bench.score: dinov2-vit-{size}-14",
     )
+
+
+_CLIP_LICENCE = (
+    "none stated for the weights (github.com/openai/CLIP/issues/203); the code is MIT; OpenAI's "
+    "model card calls every deployed use out of scope"
+)
 
 
 def _clip(published: str, sha256: str) -> WeightFile:
@@ -124,7 +130,7 @@ def _clip(published: str, sha256: str) -> WeightFile:
         file=f"{name}-{sha256}.pt",  # as torch-fidelity calls its copy
         sha256=sha256,
         url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{published}.pt",
-        licence="MIT (OpenAI)",
+        licence=_CLIP_LICENCE,
         used_for=f"features of bench.score: {name}",
     )
 
@@ -141,7 +147,7 @@ _CLIP_SHA256 = {
     "ViT-L-14-336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
 # By the names that torch-fidelity gives the extractors.
-DINOV2 = {f"dinov2-vit-{size}-14": _dinov2(size) for size in ("s", "b", "l")}
+DINOV2 = {f"dinov2-vit-{size}-14": _dinov2(size) for size in ("s", "b", "l", "g")}
 CLIP = {
     f"clip-{published.lower()}": _clip(published, sha) for published, sha in _CLIP_SHA256.items()
 }

@@ -13,7 +13,9 @@ transformer but for two things, which are folded into the weights here:
 - Positions were learned on a grid of 37 x 37 patches. They are resampled to 16 x 16 (224 px) as the
   authors do it: bicubic, with 0.1 added to the new side, which moves the sampling points a little.
 
-Models with registers or with a gated MLP (ViT-g) are other architectures and refused.
+ViT-g has a gated MLP (SwiGLU; Shazeer, "GLU Variants Improve Transformer", 2020,
+https://arxiv.org/abs/2002.05202, equation 6, with biases), which takes the place of torchvision's.
+Models with registers are another architecture and refused.
 """
 
 import math
@@ -64,7 +66,7 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
         weights: the published state dict, which also decides width and depth.
 
     Raises:
-        ValueError: it is not that of a DINOv2 without registers and with a plain MLP.
+        ValueError: it is not that of a DINOv2 without registers.
     """
     depth = sum(key.startswith("blocks.") and key.endswith(".norm1.weight") for key in weights)
     try:
@@ -76,9 +78,9 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
         width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
     except KeyError as error:
         raise ValueError(
-            f"expected the weights of a DINOv2 ViT-S, ViT-B or ViT-L, but {error} is missing"
+            f"expected the weights of a DINOv2 ViT-S, -B, -L or -g, but {error} is missing"
         ) from None
-    return _assemble(state, depth=depth, width=width, patch=patch)
+    return _assemble(state, depth=depth, width=width, patch=patch).eval().requires_grad_(False)
 
 
 def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
@@ -108,16 +110,19 @@ def _stem(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
     """One transformer block under torchvision's names, with LayerScale folded in."""
     state: dict[str, Tensor] = {}
+    gated = f"{old}.mlp.w12.weight" in weights
+    first, last = ("expand", "reduce") if gated else ("0", "3")
+    first_old, last_old = ("w12", "w3") if gated else ("fc1", "fc2")
     for part in ("weight", "bias"):
         state |= {
             f"{new}.ln_1.{part}": weights[f"{old}.norm1.{part}"],
             f"{new}.self_attention.in_proj_{part}": weights[f"{old}.attn.qkv.{part}"],
             f"{new}.ln_2.{part}": weights[f"{old}.norm2.{part}"],
-            f"{new}.mlp.0.{part}": weights[f"{old}.mlp.fc1.{part}"],
+            f"{new}.mlp.{first}.{part}": weights[f"{old}.mlp.{first_old}.{part}"],
         }
         for scale, linear, target in (
             ("ls1", "attn.proj", "self_attention.out_proj"),
-            ("ls2", "mlp.fc2", "mlp.3"),
+            ("ls2", f"mlp.{last_old}", f"mlp.{last}"),
         ):
             factor = weights[f"{old}.{scale}.gamma"]
             value = weights[f"{old}.{linear}.{part}"]
@@ -128,6 +133,7 @@ def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tenso
 def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -> nn.Module:
     from torchvision.models import VisionTransformer  # takes seconds to import
 
+    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # of a gated MLP alone
     with torch.device("meta"):  # draws no random weights
         network = VisionTransformer(
             image_size=IMAGE_SIDE,
@@ -137,6 +143,22 @@ def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -
             hidden_dim=width,
             mlp_dim=4 * width,
         )
+        if reduce in state:
+            for layer in network.encoder.layers:
+                layer.mlp = _GatedMLP(width, state[reduce].shape[1])
     network.heads = nn.Identity()
     network.load_state_dict(state, assign=True)
-    return network.eval().requires_grad_(False)
+    return network
+
+
+class _GatedMLP(nn.Module):
+    """SwiGLU: silu of the first half of the hidden channels times the second half."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, 2 * hidden)
+        self.reduce = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        gate, value = self.expand(x).chunk(2, dim=-1)
+        return self.reduce(F.silu(gate) * value)

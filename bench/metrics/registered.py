@@ -6,7 +6,7 @@
   convolution of a 17 x 17 block, `mixed_6/conv` in the graph of 2015-12-05, 2023 numbers.
   torch-fidelity has no such layer, so it is taken out of its network on the way.
 - `vgg16`: the second hidden layer of VGG16 after its ReLU, as for the first precision and recall.
-- `dinov2-vit-s-14`, `-b-`, `-l-`: the class token, see `bench.metrics.dinov2`.
+- `dinov2-vit-s-14`, `-b-`, `-l-`, `-g-`: the class token, see `bench.metrics.dinov2`.
 - `clip-...`: the image embedding, not normalised, as torch-fidelity gives it.
 - `scattering`: the embedded extractor, from the file in this package.
 
@@ -35,7 +35,12 @@ from bench.unknown import unknown
 from models.weights import CLIP, DINOV2, VGG16
 
 _SPATIAL_CHANNELS = 7
-_WIDTHS = {"dinov2-vit-s-14": 384, "dinov2-vit-b-14": 768, "dinov2-vit-l-14": 1024}
+_WIDTHS = {
+    "dinov2-vit-s-14": 384,
+    "dinov2-vit-b-14": 768,
+    "dinov2-vit-l-14": 1024,
+    "dinov2-vit-g-14": 1536,
+}
 EXTRACTORS = ("inception", "inception-spatial", "scattering", "vgg16", *DINOV2, *CLIP)
 
 

@@ -5,10 +5,14 @@ import math
 import torch
 
 WIDTH, DEPTH, PATCH = 128, 2, 14
+HIDDEN = 344  # of the gated MLP: two thirds of 4 x 128, up to the next multiple of 8
 
 
-def tiny_weights(grid=37):
-    """A state dict with the names and shapes of the published ones, but narrow and shallow."""
+def tiny_weights(grid=37, gated=False):
+    """A state dict with the names and shapes of the published ones, but narrow and shallow.
+
+    With the gated MLP of ViT-g on request.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):
@@ -23,14 +27,16 @@ def tiny_weights(grid=37):
         "norm.weight": 1 + random(WIDTH),
         "norm.bias": random(WIDTH),
     }
+    mlp = {"mlp.fc1": (4 * WIDTH, WIDTH), "mlp.fc2": (WIDTH, 4 * WIDTH)}
+    if gated:
+        mlp = {"mlp.w12": (2 * HIDDEN, WIDTH), "mlp.w3": (WIDTH, HIDDEN)}
     for block in range(DEPTH):
         shapes = {
             "norm1": (WIDTH,),
             "attn.qkv": (3 * WIDTH, WIDTH),
             "attn.proj": (WIDTH, WIDTH),
             "norm2": (WIDTH,),
-            "mlp.fc1": (4 * WIDTH, WIDTH),
-            "mlp.fc2": (WIDTH, 4 * WIDTH),
+            **mlp,
         }
         for name, shape in shapes.items():
             weights[f"blocks.{block}.{name}.weight"] = random(*shape) + name.startswith("norm")

@@ -43,7 +43,7 @@ def test_dinov2_files_are_those_of_torch_fidelity():
     from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA
 
     known = {name: f"{stem}_pretrain.pth" for name, stem in MODEL_METADATA.items()}
-    assert {name: file.file for name, file in DINOV2.items()}.items() <= known.items()
+    assert {name: file.file for name, file in DINOV2.items()} == known
 
 
 def test_a_file_without_a_published_hash_is_passed_on(file):

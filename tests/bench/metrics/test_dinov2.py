@@ -34,14 +34,20 @@ def written_out(weights, images):
             scores = query[..., head] @ key[..., head].transpose(1, 2) / 8
             heads.append(scores.softmax(dim=-1) @ value[..., head])
         x = x + weights[f"{block}.ls1.gamma"] * linear(torch.cat(heads, -1), f"{block}.attn.proj")
-        hidden = linear(norm(x, f"{block}.norm2"), f"{block}.mlp.fc1")
-        hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
-        x = x + weights[f"{block}.ls2.gamma"] * linear(hidden, f"{block}.mlp.fc2")
+        normed, mlp = norm(x, f"{block}.norm2"), f"{block}.mlp"
+        if f"{mlp}.w12.weight" in weights:  # SwiGLU
+            gate, value = linear(normed, f"{mlp}.w12").tensor_split(2, dim=-1)
+            hidden = linear(gate / (1 + torch.exp(-gate)) * value, f"{mlp}.w3")
+        else:  # GELU
+            hidden = linear(normed, f"{mlp}.fc1")
+            hidden = linear(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2, f"{mlp}.fc2")
+        x = x + weights[f"{block}.ls2.gamma"] * hidden
     return norm(x, "norm")[:, 0]
 
 
-def test_the_network_equals_the_one_written_out():
-    weights = tiny_weights()
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_network_equals_the_one_written_out(gated):
+    weights = tiny_weights(gated=gated)
     images = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     before = torch.get_rng_state()
     with torch.no_grad():
@@ -78,7 +84,8 @@ def test_positions_are_sampled_where_the_authors_sample_them():
     ("added", "removed", "message"),
     [
         ({"register_tokens": torch.zeros(1, 4, WIDTH)}, None, "with registers"),
-        ({"blocks.0.mlp.w12.weight": torch.zeros(1)}, "blocks.0.mlp.fc1.weight", "fc1.weight"),
+        ({"blocks.0.mlp.w12.weight": torch.zeros(1)}, None, r"mlp\.w3\.weight"),
+        ({}, "blocks.0.mlp.fc1.weight", r"fc1\.weight"),
         ({}, "blocks.1.ls2.gamma", "blocks.1.ls2.gamma"),
         ({}, "pos_embed", "pos_embed"),
     ],
