@@ -1,8 +1,8 @@
 """Two folders of images, paired by name: each reconstruction with its own original.
 
-Strict, since a silent conversion moves numbers: 8-bit RGB or grey only, one size, no transparency.
-Everything that is wrong is collected and named at once. Files are read in batches, so that sets of
-any size are compared in little memory.
+Strict, since a silent conversion moves numbers: 8-bit RGB or grey only, one size, no transparency,
+one picture a file, upright as it is stored. Everything that is wrong is collected and named at
+once. Files are read in batches, so that sets of any size are compared in little memory.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from bench.data.base import existing_folder
 from bench.data.files import first_lines, list_images
 
 _MODES = ("RGB", "L")
+_ORIENTATION = 0x0112  # of EXIF; 1 is upright
 
 
 class PairError(ValueError):
@@ -112,16 +113,31 @@ def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
     """One image; a reason to refuse it goes to the list of problems instead."""
     try:
         with Image.open(path) as image:
-            sixteen_bit = ";16" in str(image.tile)  # Pillow shows 16-bit RGB as 8-bit
-            if sixteen_bit or image.mode not in _MODES or image.has_transparency_data:
-                kind = "16-bit values" if sixteen_bit else f"mode {image.mode}"
-                problems.append(f"{path}: {kind}; store 8-bit RGB or grey without transparency")
-                return None
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            refusal = _refusal(image)
+            pixels = None if refusal else np.array(image.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise many types on damaged bytes
         problems.append(f"{path}: not readable as an image ({error})")
         return None
+    if pixels is None:
+        problems.append(f"{path}: {refusal}")
+        return None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _refusal(image: ImageFile.ImageFile) -> str | None:
+    """Why an open file is not one upright picture of 8-bit RGB or grey; None if it is."""
+    if ";16" in str(image.tile):  # Pillow shows 16-bit RGB as 8-bit
+        return "16-bit values; store 8-bit RGB or grey without transparency"
+    if image.format == "PPM" and "ppm" in str(image.tile):  # and scales any range of PPM to 8 bits
+        return "values that do not end at 255; store 8-bit RGB or grey"
+    if image.mode not in _MODES or image.has_transparency_data:
+        return f"mode {image.mode}; store 8-bit RGB or grey without transparency"
+    if getattr(image, "n_frames", 1) > 1:
+        return f"{getattr(image, 'n_frames', 1)} pictures in one file; store one a file"
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if orientation != 1:
+        return f"EXIF orientation {orientation}; turn the pixels upright and store them so"
+    return None
 
 
 def _other_size(path: Path, image: Tensor, size: torch.Size) -> str:

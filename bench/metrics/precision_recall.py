@@ -25,7 +25,7 @@ def precision(
     reconstruction: Float[Tensor, "m d"],
     *,
     neighbours: int = NEIGHBOURS,
-    rows: int = 1024,
+    rows: int = 256,
 ) -> float:
     """Share of reconstructions inside the manifold of the originals, in [0, 1]; higher is better.
 
@@ -61,7 +61,7 @@ def recall(
     reconstruction: Float[Tensor, "m d"],
     *,
     neighbours: int = NEIGHBOURS,
-    rows: int = 1024,
+    rows: int = 256,
 ) -> float:
     """Share of originals inside the manifold of the reconstructions; as `precision` otherwise."""
     return precision(reconstruction, reference, neighbours=neighbours, rows=rows)

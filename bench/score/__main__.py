@@ -10,12 +10,13 @@ they were computed of, by which code and where. Always: PSNR, SSIM, L1, the perc
 and KID of the extractor. On request, with commas:
 
     metrics=ms_ssim                   images of at least 176 px
+    metrics=pooled_psnr_db            PSNR of the error of all images together
     metrics=sfid                      FD of spatial features of Inception
     metrics=precision,recall          improved precision and recall, 3 neighbours
     metrics=fd_infinity               FD extrapolated; 4 times as many images as features
     metrics=fd:NAME,kid:NAME          features of another extractor; also precision:NAME and so on
 
-NAME, and `extractor=`: inception, inception-spatial, scattering, vgg16, dinov2-vit-s-14 (b, l),
+NAME, and `extractor=`: inception, inception-spatial, scattering, vgg16, dinov2-vit-s-14 (b, l, g),
 clip-vit-b-32 and the other CLIP of torch-fidelity, from files that `python -m bench.weights` lists.
 `perceptual=` is lpips_alex, lpips_vgg, lpips_rand or none. `device=cuda` moves the networks.
 
@@ -59,13 +60,16 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         _judge(_parse(arguments), f"python -m bench.score {shlex.join(arguments)}")
-    except (DataError, TypeError, ValueError, OSError, EOFError) as error:
+    except (DataError, TypeError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _judge(options: Mapping[str, str], command: str) -> None:
+    output = Path(options["output"])
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file; expected a folder, which may be new")
     pairs = ImagePairs(Path(options["reference"]), Path(options["reconstruction"]))
     codebooks = count_codes(*_read_indices(options), images=len(pairs))
     judge = build_judge(
@@ -86,7 +90,7 @@ def _judge(options: Mapping[str, str], command: str) -> None:
         reconstruction_sha256=digests[1].hexdigest(),
         command=command,
     )
-    stem = Path(options["output"]) / facts["identity"]
+    stem = output / facts["identity"]
     table = format_table(evaluation, facts)
     write_text(stem.with_suffix(".json"), format_record(evaluation, facts))
     write_text(stem.with_suffix(".md"), table)
@@ -128,13 +132,24 @@ def _read_indices(options: Mapping[str, str]) -> tuple[Tensor | None, list[int]]
         raise ValueError(f"codebook_sizes are integers with commas, got {sizes!r}") from None
     if not options["indices"]:
         return None, codebook_sizes
-    array = np.load(options["indices"], allow_pickle=False)
+    return _read_array(Path(options["indices"])), codebook_sizes
+
+
+def _read_array(path: Path) -> Tensor:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} is not a whole .npy file of integers; write it with numpy.save ({error})"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is an archive of arrays; write one array with numpy.save")
     if array.ndim < 2 or array.dtype.kind not in "iu":
         raise ValueError(
-            f"{options['indices']} must hold integers of shape (images, codebooks, ...), got "
+            f"{path} must hold integers of shape (images, codebooks, ...), got "
             f"{array.dtype} of shape {array.shape}"
         )
-    return torch.from_numpy(array.astype(np.int64)), codebook_sizes
+    return torch.from_numpy(array.astype(np.int64))
 
 
 if __name__ == "__main__":

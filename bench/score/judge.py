@@ -1,8 +1,8 @@
 """Scores reconstructions that come in batches: the metrics of every evaluation, and others.
 
-The numbers of `bench.evaluate`, by the same functions, from images of which one batch is held at a
-time. Features are kept: those of 50,000 images in Inception take 0.4 GB, their pixels at 256 px
-10 GB.
+The numbers of `bench.evaluate`, by the same functions; `bench.metrics.kernel` alone has another
+order of summation. One batch of images is held at a time. Features are kept: those of 50,000 images
+in Inception take 0.4 GB, their pixels at 256 px 10 GB.
 """
 
 from collections import defaultdict
@@ -15,15 +15,17 @@ from torch import Tensor
 
 from bench.evaluate import Evaluation, choose_perceptual_metric
 from bench.metrics import CodebookReport, l1, mean_psnr_db, psnr_db, ssim, to_float
+from bench.metrics.kernel import kernel_sums
 from bench.metrics.registered import RegisteredExtractor, open_extractor
 from bench.score.metrics import (
     IMAGE_METRICS,
+    POOLED_METRICS,
     SET_METRICS,
     Request,
     check_request,
     read_requests,
 )
-from bench.statistics import leave_group_out_frechet, leave_group_out_kernel
+from bench.statistics import frechet_distance, leave_group_out_frechet
 from models import PerceptualDistance
 
 PIXELS_PER_BATCH = 2**20
@@ -80,7 +82,7 @@ class Judge:
         sets = {name: (first.all(), second.all()) for name, (first, second) in kept.items()}
         distances, leave_group_out = self._distances(*sets[self.extractor.name])
         return Evaluation(
-            metrics=_means(values) | distances | self._requested(sets),
+            metrics=_means(values) | distances | self._pooled(values) | self._requested(sets),
             per_image={name: part.tolist() for name, part in values.items()},
             leave_group_out=leave_group_out,
             codebooks=codebooks,
@@ -100,6 +102,10 @@ class Judge:
         with torch.inference_mode():
             pair = (to_float(part.to(self.device)) for part in (reference, reconstruction))
             return self.perceptual(*pair).cpu()
+
+    def _pooled(self, values: dict[str, Tensor]) -> dict[str, float]:
+        asked = [r.metric for r in self.requests if r.metric in POOLED_METRICS]
+        return {name: POOLED_METRICS[name](values["psnr_db"]) for name in asked}
 
     def _set_requests(self) -> list[tuple[str, RegisteredExtractor]]:
         """Metric and extractor of each."""
@@ -125,16 +131,14 @@ class Judge:
     ) -> tuple[dict[str, float], dict[str, list[float]]]:
         """The two distances, whole and without each group of images."""
         frechet, kernel = self.extractor.key("fd"), self.extractor.key("kid")
-        whole = {
-            key: SET_METRICS[metric](reference, reconstruction)
-            for key, metric in ((frechet, "fd"), (kernel, "kid"))
-        }
-        if len(reference) < 3:
-            return whole, {}
+        sums = kernel_sums(reference, reconstruction, device=self.device)
         first, second = reference.double().numpy(), reconstruction.double().numpy()
+        whole = {frechet: frechet_distance(first, second), kernel: sums.distance()}
+        if len(first) < 3:
+            return whole, {}
         return whole, {
             frechet: leave_group_out_frechet(first, second).tolist(),
-            kernel: leave_group_out_kernel(first, second).tolist(),
+            kernel: sums.leave_group_out(),
         }
 
 

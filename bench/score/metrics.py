@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bench.metrics import ms_ssim
 from bench.metrics.infinity import check_count, frechet_distance_at_infinity
+from bench.metrics.kernel import kernel_sums
 from bench.metrics.precision_recall import NEIGHBOURS, precision, recall
 from bench.metrics.registered import EXTRACTORS
-from bench.statistics import frechet_distance, kernel_distance
+from bench.statistics import frechet_distance
 from bench.unknown import unknown
 
 Features = Float[Tensor, "n d"]
@@ -23,12 +24,20 @@ Features = Float[Tensor, "n d"]
 IMAGE_METRICS = {"ms_ssim": ms_ssim}  # one value an image
 
 
+def pooled_psnr_db(psnr_db: Float[Tensor, " n"]) -> float:
+    """PSNR of the squared error of all images together, from that of each image of one size."""
+    return float(-10 * (10 ** (-psnr_db.double() / 10)).mean().log10())
+
+
+POOLED_METRICS = {"pooled_psnr_db": pooled_psnr_db}  # one value of the PSNR of all images
+
+
 def _frechet(reference: Features, reconstruction: Features) -> float:
     return frechet_distance(reference.double().numpy(), reconstruction.double().numpy())
 
 
 def _kernel(reference: Features, reconstruction: Features) -> float:
-    return kernel_distance(reference.double().numpy(), reconstruction.double().numpy())
+    return kernel_sums(reference, reconstruction).distance()
 
 
 SET_METRICS: dict[str, Callable[[Features, Features], float]] = {  # one value a set
@@ -38,6 +47,7 @@ SET_METRICS: dict[str, Callable[[Features, Features], float]] = {  # one value a
     "precision": precision,
     "recall": recall,
 }
+_NAMES = (*IMAGE_METRICS, *POOLED_METRICS, *SET_METRICS, "sfid")
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,8 @@ class Request:
     """One metric that was asked for.
 
     Attributes:
-        metric: a key of `IMAGE_METRICS` or `SET_METRICS`.
-        extractor: whose features it compares; None for the judge's own, and for image metrics.
+        metric: a key of `IMAGE_METRICS`, `POOLED_METRICS` or `SET_METRICS`.
+        extractor: whose features it compares; None for the judge's own, and where there are none.
     """
 
     metric: str
@@ -69,8 +79,8 @@ def read_requests(names: Sequence[str]) -> list[Request]:
 
 def _read(name: str) -> Request:
     metric, colon, extractor = name.partition(":")
-    if metric not in (*IMAGE_METRICS, *SET_METRICS, "sfid"):
-        raise ValueError(unknown("metric", metric, (*IMAGE_METRICS, *SET_METRICS, "sfid")))
+    if metric not in _NAMES:
+        raise ValueError(unknown("metric", metric, _NAMES))
     if colon and (metric not in SET_METRICS or not extractor):
         takers = ", ".join(f"{taker}:NAME" for taker in SET_METRICS)
         raise ValueError(f"got {name!r}; an extractor follows only {takers}")

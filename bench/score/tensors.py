@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.evaluate import Evaluation
 from bench.metrics import CodebookReport, CodebookStatistics, to_float, to_uint8
-from bench.metrics.pixels import check_pair
+from bench.metrics.pixels import check_images, check_pair
 from bench.score.judge import PIXELS_PER_BATCH, build_judge
 
 _FUNCTION_BATCH = 16
@@ -59,11 +59,12 @@ def score_function(
     """Scores what a function makes of images in [-1, 1]; its result is rounded to bytes.
 
     Raises:
-        TypeError, ValueError, FileNotFoundError: as `score`.
+        TypeError, ValueError, FileNotFoundError: as `score`; also before all images are passed, if
+            the function does not give a float tensor of the shape that it got.
     """
+    check_images(images, "original")
     with torch.inference_mode():
-        parts = images.split(_FUNCTION_BATCH)
-        batches = [to_uint8(reconstruct(to_float(part)).cpu()) for part in parts]
+        batches = [_reconstructed(reconstruct, part) for part in images.split(_FUNCTION_BATCH)]
     return score(
         images,
         torch.cat(batches),
@@ -72,6 +73,24 @@ def score_function(
         metrics=metrics,
         device=device,
     )
+
+
+def _reconstructed(
+    reconstruct: Callable[[Tensor], Tensor], images: UInt8[Tensor, "n 3 h w"]
+) -> UInt8[Tensor, "n 3 h w"]:
+    """One batch; whatever the function gives is checked, since it is not ours."""
+    result: object = reconstruct(to_float(images))
+    if not isinstance(result, Tensor):
+        raise TypeError(
+            f"the function must give a tensor of images in [-1, 1], got {type(result).__name__}; "
+            "a model of diffusers has it in .sample"
+        )
+    if result.shape != images.shape:
+        raise ValueError(
+            f"the function got images of shape {tuple(images.shape)} and gave "
+            f"{tuple(result.shape)}; expected one reconstruction of the same size for each"
+        )
+    return to_uint8(result.cpu())
 
 
 def count_codes(

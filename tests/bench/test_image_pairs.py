@@ -66,3 +66,53 @@ def test_names_are_compared_before_a_file_is_read(folders):
     with pytest.raises(PairError, match="6: only in") as error:
         ImagePairs(*folders)
     assert "1 problems" in str(error.value)
+
+
+def two_pictures(path, image):
+    image.save(path, save_all=True, append_images=[image.rotate(90)])
+
+
+def turned(path, image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+
+
+def high_range(path, image):
+    values = np.asarray(image).astype(">u2") * 257
+    path.write_bytes(b"P6 16 16 65535\n" + values.tobytes())
+
+
+def low_range(path, image):
+    path.write_bytes(b"P6 16 16 100\n" + (np.asarray(image) // 3).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "store", "reason"),
+    [
+        ("2.tif", two_pictures, "2 pictures in one file"),
+        ("2.png", two_pictures, "2 pictures in one file"),
+        ("2.webp", two_pictures, "2 pictures in one file"),
+        ("2.jpg", turned, "EXIF orientation 6"),
+        ("2.png", turned, "EXIF orientation 6"),
+        ("2.ppm", high_range, "values that do not end at 255"),
+        ("2.ppm", low_range, "values that do not end at 255"),
+        ("2.png", lambda path, image: image.convert("P").save(path), "mode P"),
+        ("2.png", lambda path, image: image.save(path, transparency=(1, 2, 3)), "transparency"),
+    ],
+)
+def test_what_pillow_would_convert_in_silence_is_refused(name, store, reason, folders):
+    image = Image.open(folders[0] / "2.png").copy()
+    (folders[0] / "2.png").unlink()
+    store(folders[0] / name, image)
+    with pytest.raises(PairError, match=reason):
+        list(ImagePairs(*folders).batches(pixels=SIDE**2))
+
+
+@pytest.mark.parametrize("name", ["2.ppm", "2.pgm", "2.webp", "2.jpg", "2.tif"])
+def test_plain_files_of_every_format_are_read_as_they_are(name, folders):
+    image = Image.open(folders[0] / "2.png").copy()
+    (folders[0] / "2.png").unlink()
+    image.convert("L" if name.endswith("pgm") else "RGB").save(folders[0] / name)
+    first, _ = list(ImagePairs(*folders).batches(pixels=SIDE**2))[2]
+    assert torch.equal(first[0], pixels_of(folders[0] / name))

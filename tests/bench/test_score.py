@@ -1,6 +1,7 @@
 import json
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,17 @@ def folders(tmp_path):
         for number, name in enumerate(("a", "b", "sub/c")):
             Image.fromarray(picture(number) ^ change).save(tmp_path / role / f"{name}.png")
     return tmp_path
+
+
+@pytest.fixture
+def as_users_run(monkeypatch):
+    """Switches the run-time shape checks off, so that a function's own errors are seen."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def save_archive(path):
+    with path.open("wb") as file:
+        np.savez(file, np.zeros((3, 1)))
 
 
 def run(folder, *more):
@@ -156,6 +168,33 @@ def test_wrong_indices_are_refused(array, message, folders, capsys):
 
 
 @pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        (lambda path: path.write_text("1 2 3"), "is not a whole .npy file of integers"),
+        (lambda path: path.write_bytes(b""), "is not a whole .npy file of integers"),
+        (
+            lambda path: np.save(path, np.array([{}] * 3, dtype=object), allow_pickle=True),
+            "is not a whole .npy file of integers",
+        ),
+        (save_archive, "is an archive of arrays"),
+    ],
+)
+def test_a_file_without_an_array_of_indices_is_named(store, message, folders, capsys):
+    store(folders / "indices.npy")
+    options = (f"indices={folders / 'indices.npy'}", "codebook_sizes=8")
+    assert f"{folders / 'indices.npy'} {message}" in refused(folders, capsys, *options)
+
+
+def test_a_file_in_the_place_of_the_output_is_refused_before_anything_is_read(folders, capsys):
+    (folders / "file").write_text("mine")
+    (folders / "reference/a.png").write_text("not a picture")
+    arguments = [f"{r}={folders / r}" for r in ("reference", "reconstruction")]
+    assert main([*arguments, f"output={folders / 'file'}"]) == 2
+    assert "is a file; expected a folder" in capsys.readouterr().err
+    assert (folders / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
         ("refrence=x", "known, once each: reference=..."),
@@ -184,3 +223,27 @@ def test_a_function_scores_as_the_tensors_that_it_makes():
     assert halved == score(images, expected.round().byte(), **options)
     exact = score_function(lambda x: x, images, **options)
     assert exact.metrics["exact_images"] == 20
+
+
+@pytest.mark.parametrize(
+    ("reconstruct", "error", "message"),
+    [
+        (lambda x: (x,), TypeError, r"must give a tensor of images in \[-1, 1\], got tuple"),
+        (lambda x: x[:, :, ::2], ValueError, r"gave \(4, 3, 20, 40\); expected one"),
+        (lambda x: x[:1], ValueError, r"gave \(1, 3, 40, 40\); expected one"),
+    ],
+)
+def test_a_function_that_gives_no_reconstructions_is_refused(
+    reconstruct, error, message, as_users_run
+):
+    images = torch.zeros(4, 3, SIDE, SIDE, dtype=torch.uint8)
+    with pytest.raises(error, match=message):
+        score_function(reconstruct, images, extractor="scattering", perceptual="none")
+
+
+def test_originals_that_are_no_bytes_are_refused_before_the_function_runs(as_users_run):
+    def never(batch):
+        raise AssertionError("it must not run")
+
+    with pytest.raises(TypeError, match="original images must be uint8"):
+        score_function(never, torch.zeros(4, 3, SIDE, SIDE))
