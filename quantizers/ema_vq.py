@@ -152,16 +152,20 @@ class EMAVQ(Quantizer):
     def _revive(self) -> None:
         """Moves codes out of use to latents, each to one of its own.
 
-        Sizes and sums move along: left alone, they would undo the revival in the next update.
+        Sizes and sums move along: left alone, they would undo the revival in the next update. Which
+        codes are dead stays on the device, so that the host need not wait.
         """
         mean_size = self.cluster_sizes.mean()
-        dead = (self.cluster_sizes < self.revival_threshold * mean_size).nonzero().squeeze(1)
-        order = torch.randperm(len(self.last_latents), device=self.last_latents.device)
-        latents = self.last_latents[order[: len(dead)]]
-        revived = dead[: len(latents)]  # with more dead codes than latents, the others wait
-        self.codebook[revived] = latents
-        self.cluster_sizes[revived] = mean_size
-        self.cluster_sums[revived] = mean_size * latents
+        dead = self.cluster_sizes < self.revival_threshold * mean_size
+        available = len(self.last_latents)
+        order = torch.randperm(available, device=self.last_latents.device)
+        place = dead.cumsum(0) - 1  # of a dead code among them
+        revived = dead & (place < available)  # of more dead codes than latents, the others wait
+        latents = self.last_latents[order[place.clamp(0, available - 1)]]
+        self.cluster_sizes[:] = torch.where(revived, mean_size, self.cluster_sizes)
+        revived = revived.unsqueeze(1)
+        self.codebook[:] = torch.where(revived, latents, self.codebook)
+        self.cluster_sums[:] = torch.where(revived, mean_size * latents, self.cluster_sums)
 
     def extra_repr(self) -> str:
         size, channels = self.codebook.shape

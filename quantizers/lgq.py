@@ -11,6 +11,8 @@ released code before it. The options of the released code that its recipe leaves
 perplexity, learned widths, cosine distance, one codebook a channel) are left out.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -76,6 +78,7 @@ class LGQ(Quantizer):
         self.codebook = nn.Parameter(torch.randn(codebook_size, latent_channels))
         self.register_buffer("started", torch.tensor(False))
         self.register_buffer("last_latents", torch.empty(0, latent_channels), persistent=False)
+        self._known_to_have_started = False  # then the host need not wait for `started`
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1)
@@ -112,7 +115,10 @@ class LGQ(Quantizer):
         """
         latents, size = self.last_latents, len(self.codebook)
         self.last_latents = latents.new_empty(0, self.latent_channels)
-        if self.started or len(latents) == 0:
+        if self._known_to_have_started or len(latents) == 0:
+            return
+        self._known_to_have_started = True
+        if self.started:
             return
         order = torch.randperm(len(latents), device=latents.device)
         codes = latents[order.repeat(size // len(order) + 1)[:size]]
@@ -122,6 +128,10 @@ class LGQ(Quantizer):
         if is_distributed():
             dist.broadcast(self.codebook, src=0)
         self.started.fill_(True)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._known_to_have_started = False
 
     def _soft_code(self, latents: Float[Tensor, "n c"]) -> Results:
         """Mean code of each token; sums over tokens of 1 - sum_k p_k^2 and of p."""

@@ -154,7 +154,10 @@ def _drawn_by_distance(
 
     def draw(codes: Tensor) -> Results:
         nearness = 2 * normalize(codes) @ latents.T  # -|z - c|^2, but for a constant
-        return (latents[torch.multinomial(nearness.softmax(dim=1), 1).squeeze(1)],), ()
+        p = nearness.softmax(dim=1)
+        # as `torch.multinomial` draws, without its checks, for which the host would have to wait
+        drawn = (p / torch.empty_like(p).exponential_()).argmax(dim=1)
+        return (latents[drawn],), ()
 
     rows, _ = by_slices(draw, codebook, codes=len(latents))
     return rows[0]

@@ -12,7 +12,7 @@ of the first step, as SoundStream starts its codes (Zeghidour et al. 2021,
 https://arxiv.org/abs/2107.03312, section III-C). Until then they are those of `uniform`.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -77,9 +77,10 @@ class VQ(Quantizer):
         if init == "kmeans":
             self.register_buffer("has_centres", torch.tensor(False))
             self.register_buffer("latents", torch.empty(0, latent_channels), persistent=False)
+        self._known_to_have_centres = False  # then the host need not wait for `has_centres`
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        if self.init == "kmeans" and self.training:
+        if self.init == "kmeans" and self.training and not self._known_to_have_centres:
             self.latents = torch.cat([self.latents, z.detach().movedim(1, -1).flatten(0, -2)])
         return nearest_code(
             z,
@@ -97,10 +98,16 @@ class VQ(Quantizer):
         """
         if self.init != "kmeans" or len(self.latents) == 0:
             return
-        if not self.has_centres:
-            self.codebook.copy_(kmeans(self.latents, len(self.codebook)))
-            self.has_centres.fill_(True)
+        if not self._known_to_have_centres:
+            self._known_to_have_centres = True
+            if not self.has_centres:
+                self.codebook.copy_(kmeans(self.latents, len(self.codebook)))
+                self.has_centres.fill_(True)
         self.latents = self.latents.new_empty(0, self.latent_channels)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._known_to_have_centres = False
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)

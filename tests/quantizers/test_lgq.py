@@ -133,6 +133,26 @@ def test_soft_codes_keep_their_digits_far_from_the_origin(z):
     )
 
 
+def test_a_state_that_has_started_is_left_alone(z):
+    quantizer = make(codebook_size=20).train()
+    quantizer.load_state_dict(quantizer.state_dict() | {"started": torch.tensor(True)})
+    codes = quantizer.codebook.detach().clone()
+    quantizer(z)
+    quantizer.update()
+    assert torch.equal(quantizer.codebook, codes)
+
+
+def test_a_loaded_start_is_a_start_again(z):
+    quantizer = make(codebook_size=20).train()
+    start = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    for offset in (0, 50):
+        quantizer.load_state_dict(start)
+        quantizer(z + offset)
+        quantizer.update()
+        assert quantizer.started
+    assert quantizer.codebook.detach().mean() > 30
+
+
 def test_the_first_update_moves_every_code_to_a_latent_of_its_own(z):
     quantizer = make(codebook_size=20)
     quantizer.eval()(z)

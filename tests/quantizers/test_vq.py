@@ -164,6 +164,16 @@ def test_centres_that_were_loaded_are_kept(at_centres, z):
     assert torch.equal(resumed.codebook, at_centres.codebook)
 
 
+def test_a_loaded_start_is_a_start_again(at_centres, z):
+    start = {name: value.clone() for name, value in at_centres.state_dict().items()}
+    for part in (z, z + 5):
+        at_centres.load_state_dict(start)
+        at_centres(part)
+        at_centres.update()
+        assert at_centres.has_centres
+    assert at_centres.codebook.detach().mean() > 3
+
+
 def test_without_a_training_forward_no_centre_is_sought(at_centres, z):
     start = at_centres.codebook.detach().clone()
     at_centres.eval()(z)
