@@ -20,6 +20,7 @@ from bench.flops import train_step_flops
 from bench.metrics import CodebookReport
 from bench.pictures import save_comparison
 from bench.prepare import Job
+from bench.process import is_fresh_process
 from bench.progress import MetricsLog
 from bench.record import Record, next_attempt, read_record
 from bench.seeds import STREAMS, stream_seed
@@ -116,6 +117,7 @@ def _train_and_judge(job: Job, facts: dict[str, Any]) -> tuple[str, str]:
     facts["timing"] = {
         "ms_per_step": trainer.window.median_ms_per_step,
         "train_seconds": trainer.window.seconds,
+        "fresh_process": is_fresh_process(),
     }
     if job.device.type == "cpu":
         facts["timing"]["processor_share"] = trainer.window.median_processor_share

@@ -1,6 +1,7 @@
 """Ctrl-C that ends a run between two steps, so that its checkpoint is whole."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -10,13 +11,18 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM sets `requested`, and the second interrupts.
+    """Context in which SIGINT or SIGTERM sets `requested`, and a SIGINT after that interrupts.
 
+    A second SIGTERM is no second request: a process gets it from its parent and with its group.
     Outside the main thread, where Python takes no signal, it never requests anything.
+
+    Args:
+        on_request: called at each signal that does not interrupt.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
         self.requested = False
+        self._on_request = on_request
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -37,6 +43,7 @@ class StopRequest:
             signal.signal(name, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+        self._on_request()

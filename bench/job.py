@@ -2,23 +2,14 @@
 
 import sys
 import time
-from dataclasses import dataclass
 
 from bench.attempt import attempt
 from bench.checkpoint import remove_checkpoint
 from bench.compilation import check_compiler
 from bench.files import write_text
+from bench.outcome import Outcome
 from bench.prepare import Job
 from bench.record import Record, next_attempt, read_record, table_name, write_record
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one job ended, for the exit code and the tables to print."""
-
-    table: str
-    status: str
-    message: str
 
 
 def run_job(job: Job) -> Outcome:

@@ -48,7 +48,8 @@ class Record:
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.
         timing: milliseconds and seconds, those of torch.compile apart; on a processor, the share
-            of its threads' time.
+            of its threads' time; under `fresh_process`, whether no other run had used the process.
+            Older records lack it.
         memory: peak bytes, null where they cannot be read.
         hashes: SHA-256 of initial weights, batch order, test images, and the judge's networks.
         environment: versions and machine.

@@ -24,6 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import plugins, study
 from bench.config import ConfigError, parse, register_schema
 from bench.explain import explain
+from bench.outcome import Outcome
+from bench.process import ProcessDiedError, run_in_fresh_process
 
 _SINGLE_SHOT = ("--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version")
 MOVE_NO_NUMBER = ("runs=", "leaderboards=", "tensorboard=", "retry=")
@@ -35,28 +37,35 @@ _INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 def _launch(cfg: DictConfig) -> None:
     """One job of the sweep; its outcome goes to a file, since a launcher may use processes."""
     sweep = HydraConfig.get()
-    outcome = _outcome(cfg, _command(sweep.overrides.task))
+    command = _command(sweep.overrides.task)
+    try:
+        outcome = run_in_fresh_process(_outcome, cfg, command)
+    except ProcessDiedError as error:
+        message = f"{error}; the same command continues: {command}"
+        print(f"error: {message}", file=sys.stderr)
+        outcome = Outcome(table="", status="died", message=message)
     folder = Path(sweep.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{sweep.job.num}.outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    text = json.dumps(asdict(outcome))
+    (folder / f"{sweep.job.num}.outcome.json").write_text(text, encoding="utf-8")
 
 
-def _outcome(cfg: DictConfig, command: str) -> dict[str, Any]:
+def _outcome(cfg: DictConfig, command: str) -> Outcome:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
     from bench.data import DataError
-    from bench.job import Outcome, run_job
+    from bench.job import run_job
     from bench.operating_point import NoOperatingPointError
     from bench.prepare import prepare
 
     try:
         plugins.load(plugins.as_list(cfg.plugins))
-        return asdict(run_job(prepare(parse(cfg), command)))
+        return run_job(prepare(parse(cfg), command))
     except NoOperatingPointError as error:
         print(f"skipped: {error}", file=sys.stderr)
-        return asdict(Outcome(table="", status="skipped", message=str(error)))
+        return Outcome(table="", status="skipped", message=str(error))
     except (ConfigError, DataError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return asdict(Outcome(table="", status="refused", message=str(error)))
+        return Outcome(table="", status="refused", message=str(error))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

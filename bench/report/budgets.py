@@ -17,7 +17,7 @@ from bench.report.comparison import SIGNIFICANCE, cost, difference
 from bench.report.footnotes import metric_name
 from bench.report.rows import Row, build_rows
 from bench.report.table import rank_metric
-from bench.report.timing import step_times
+from bench.report.timing import process_line, step_times
 
 _OF_A_BUDGET = ("budget", "budget_factor", "steps", "sha256")  # of a protocol
 TRACKS = ("steps", "wall-clock", "FLOPs")
@@ -147,9 +147,7 @@ def _curve_line(curve: Curve, budgets: Sequence[int]) -> str:
 
 def _tracks(found: Sequence[Curve]) -> list[str]:
     """The metric at equal spend: what the costliest method spends under the smallest budget."""
-    machines = sorted(
-        {r.environment["device"] for c in found for row in c.rows for r in row.records}
-    )
+    machines = sorted({record.environment["device"] for record in _records(found)})
     tracks = [track for track in TRACKS if all(_known(curve, track) for curve in found)]
     if len(machines) > 1 and "wall-clock" in tracks:
         tracks.remove("wall-clock")
@@ -173,11 +171,15 @@ def _tracks(found: Sequence[Curve]) -> list[str]:
     elif "wall-clock" in tracks:
         lines.append(
             f"Time is the median step times the steps, on {machines[0]}, without warm-up and "
-            "evaluation. The runs of one command share a process."
+            f"evaluation. {process_line(_records(found))}"
         )
     else:
         lines.append("Time is unknown: every run of a method resumed or shared the processor.")
     return lines
+
+
+def _records(found: Iterable[Curve]) -> list[Record]:
+    return [record for curve in found for row in curve.rows for record in row.records]
 
 
 def _shared(one: Curve, other: Curve) -> list[tuple[Row, Row]]:

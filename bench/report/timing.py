@@ -4,7 +4,7 @@ This module needs no torch.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.record import Record
 from bench.report.rows import Row
@@ -30,6 +30,18 @@ def is_disturbed(record: Record) -> bool:
     """Whether other work took the processor's time from a run; unknown counts as no."""
     share = record.timing.get("processor_share")
     return share is not None and share < QUIET
+
+
+def process_line(records: Iterable[Record]) -> str:
+    """Of how many runs the time is that of a process which no other run had used."""
+    timed = [record for record in records if record.timing.get("ms_per_step") is not None]
+    fresh = sum(bool(record.timing.get("fresh_process")) for record in timed)
+    if fresh == len(timed):
+        return "Every timed run had a process of its own."
+    return (
+        f"{fresh} of {len(timed)} timed runs had a process of their own; the others, of older "
+        "records, may have shared one with runs of the same command."
+    )
 
 
 def timing_lines(rows: Sequence[Row]) -> list[str]:

@@ -47,6 +47,8 @@ def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def bench(arguments: list[str]):
+def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     """Runs the main command in this process with small settings; returns its exit code."""
+    here = lambda task, *arguments: task(*arguments)  # noqa: E731
+    monkeypatch.setattr(bench_run, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])

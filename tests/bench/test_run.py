@@ -1,13 +1,7 @@
 """The main command, in this process and on small settings."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import textwrap
-import time
-from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -207,44 +201,3 @@ def test_help_is_one_page(capsys):
     assert "quantizer=gsq,vq,fsq" in page
     assert f"quantizer: {', '.join(available())}" in page
     assert page.count("\n") < 60
-
-
-def test_ctrl_c_ends_soon_and_the_same_command_continues(arguments, tmp_path):
-    command = [sys.executable, "-m", "bench.run", *arguments, "recipe.steps=100000"]
-    command += ["recipe.checkpoint_every=100000"]
-    process = subprocess.Popen(
-        [*command, "quantizer=fsq,vq"], stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
-    )
-    log = tmp_path / "runs"
-    for _ in range(600):
-        if any(path.stat().st_size for path in log.glob("*/log.jsonl")):
-            break
-        time.sleep(0.1)
-    started = time.monotonic()
-    os.kill(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert time.monotonic() - started < 10
-    assert "the same command continues" in error
-    assert "Traceback" not in error
-    assert len(list(log.glob("*/checkpoint.pt"))) == 1
-
-
-def test_a_run_killed_at_once_ends_like_one_left_alone(arguments, tmp_path):
-    """SIGKILL leaves no chance to save; the checkpoint of some earlier step must do."""
-    steps = ["recipe.steps=120", "recipe.checkpoint_every=10", "quantizer=gsq"]
-    command = [sys.executable, "-m", "bench.run", *arguments, *steps]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not any((tmp_path / "runs").glob("*/checkpoint.pt")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    alone = [f"runs={tmp_path / 'alone'}", f"leaderboards={tmp_path / 'other'}"]
-    subprocess.run([*command, *alone], check=True, capture_output=True)
-    (killed,), _ = read_records(tmp_path / "leaderboards" / "records")
-    (straight,), _ = read_records(tmp_path / "other" / "records")
-    assert killed.per_image == straight.per_image
-    assert killed.metrics == straight.metrics
-    assert killed.hashes == straight.hashes

@@ -77,6 +77,17 @@ def test_time_is_not_compared_between_machines():
     assert "s of training" not in text
 
 
+def test_the_page_says_which_times_are_of_fresh_processes():
+    old = family(vq=([20, 24],), fsq=([22, 26],))
+    assert "0 of 12 timed runs had a process of their own" in page(old)
+    for run in old[:5]:
+        run.timing["fresh_process"] = True
+    assert "5 of 12 timed runs had a process of their own" in page(old)
+    for run in old:
+        run.timing["fresh_process"] = True
+    assert "Every timed run had a process of its own." in page(old)
+
+
 def test_one_budget_is_no_page():
     assert page([run_of("vq", "S", 20, 0)]) is None
 
