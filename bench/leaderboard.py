@@ -55,6 +55,9 @@ def render(records: Sequence[Record]) -> dict[str, str]:
     for name, text in _pages(records).items():
         files[name] = _GENERATED + text
         index += ["", f"[{text.splitlines()[0].removeprefix('# ')}]({name})"]
+    picture = budgets.drawing(records)
+    if picture is not None:
+        files[budgets.PICTURE] = _GENERATED + picture
     return {"README.md": _GENERATED + "\n".join(index) + "\n", **files}
 
 
@@ -72,14 +75,14 @@ def build(folder: Path, *, check: bool = False) -> tuple[list[Path], list[str]]:
 
     Returns:
         The files that changed (or, with `check`, would change), and a line for each unusable
-        record. A generated table without records is removed.
+        record. A generated file without records is removed.
     """
     records, problems = read_records(folder / "records")
     wanted = render(records)
     changed = [folder / name for name, text in wanted.items() if _read(folder / name) != text]
     stale = [
         path
-        for path in sorted(folder.glob("*.md"))
+        for path in sorted([*folder.glob("*.md"), *folder.glob("*.svg")])
         if path.name not in wanted and (_read(path) or "").startswith(_GENERATED)
     ]
     if not check:

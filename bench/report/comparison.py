@@ -3,7 +3,8 @@
 This module needs no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ SEEDS_TO_CLAIM = 5
 SIGNIFICANCE = 0.05
 OVER_SEEDS = ("usage", "perplexity")  # of a run as a whole: without values of images
 HIGHER_IS_BETTER = {"psnr_db", "ssim", "ms_ssim", "usage", "perplexity"}
+
+Series: TypeAlias = NDArray[np.float64]  # (1 + groups,)
 
 
 def cost(value: float, metric: str) -> float:
@@ -42,14 +45,26 @@ def difference(first: Sequence[Record], second: Sequence[Record], metric: str) -
     """
     if metric in OVER_SEEDS:
         return _over_seeds(first, second, metric)
-    ours = {record.seed: _series(record, metric) for record in first}
-    theirs = {record.seed: _series(record, metric) for record in second}
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    if not first:
+        return None
+    images = first[0].protocol["data"]["test_images"]
+    return series_difference(seed_series(first, metric), seed_series(second, metric), images=images)
+
+
+def seed_series(records: Iterable[Record], metric: str) -> dict[int, Series | None]:
+    """By seed, a metric on all test images, then without each group of them; None if unknown."""
+    return {record.seed: _series(record, metric) for record in records}
+
+
+def series_difference(
+    first: Mapping[int, Series | None], second: Mapping[int, Series | None], *, images: int
+) -> Difference | None:
+    """First minus second, each as `seed_series` gives it; None as in `difference`."""
+    pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
     known = [(a, b) for a, b in pairs if a is not None and b is not None and len(a) == len(b)]
     if not known or len(known) < len(pairs):
         return None
     differences = np.array([a - b for a, b in known])
-    images = first[0].protocol["data"]["test_images"]
     return paired_difference(differences[:, 0], differences[:, 1:], images=images)
 
 
@@ -65,8 +80,7 @@ def _over_seeds(
     return seed_difference([a for a, _ in known], [b for _, b in known])
 
 
-def _series(record: Record, metric: str) -> NDArray[np.float64] | None:
-    """A metric on all test images, then without each group of them."""
+def _series(record: Record, metric: str) -> Series | None:
     if metric in record.leave_group_out:
         known = [record.metrics.get(metric), *record.leave_group_out[metric]]
         return None if None in known else np.array(known, dtype=np.float64)

@@ -11,7 +11,7 @@ from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, comparable_me
 from bench.report.ledger import Check, check_records
 from bench.report.ranking import Floor
 from bench.report.rows import Row, floor_of
-from bench.report.timing import timing_lines
+from bench.report.timing import machine, timing_lines
 
 
 def metric_name(metric: str) -> str:
@@ -99,7 +99,7 @@ def protocol_lines(record: Record, rows: Sequence[Row]) -> list[str]:
     protocol = record.protocol
     recipe = protocol["recipe"]
     trained = next((row for row in rows if row.first("parameters", "encoder")), None)
-    devices = sorted({_machine(r) for row in rows for r in row.records})
+    devices = sorted({machine(r) for row in rows for r in row.records})
     commits = sorted({(r.git.get("commit") or "unknown")[:12] for row in rows for r in row.records})
     lines = [
         f"protocol {protocol['version']}, SHA-256 `{protocol['sha256']}`",
@@ -120,14 +120,6 @@ def protocol_lines(record: Record, rows: Sequence[Row]) -> list[str]:
         encoder, decoder = (trained.first("parameters", part) for part in ("encoder", "decoder"))
         lines.insert(2, f"frame: encoder {encoder:,} and decoder {decoder:,} parameters")
     return lines
-
-
-def _machine(record: Record) -> str:
-    """Its name and, of a processor, how many threads worked."""
-    machine, threads = record.environment["device"], record.environment.get("threads")
-    if record.protocol["device"] != "cpu" or threads is None:
-        return str(machine)
-    return f"{machine}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def commands(rows: Sequence[Row]) -> str:

@@ -17,13 +17,26 @@ def step_times(row: Row) -> list[float]:
 
     Of runs with different numbers of threads, those with the most common number count.
     """
-    timed = [  # a run that resumed at its end has no time
+    timed = timed_records(row)
+    common = statistics.multimode(record.environment.get("threads") for record in timed)
+    return [r.timing["ms_per_step"] for r in timed if r.environment.get("threads") in common[:1]]
+
+
+def timed_records(row: Row) -> list[Record]:
+    """The runs whose time is known and undisturbed; one that resumed at its end has none."""
+    return [
         record
         for record in row.records
         if record.timing.get("ms_per_step") is not None and not is_disturbed(record)
     ]
-    common = statistics.multimode(record.environment.get("threads") for record in timed)
-    return [r.timing["ms_per_step"] for r in timed if r.environment.get("threads") in common[:1]]
+
+
+def machine(record: Record) -> str:
+    """Name of the device and, of a processor, how many threads worked: what a time depends on."""
+    device, threads = record.environment["device"], record.environment.get("threads")
+    if record.protocol["device"] != "cpu" or threads is None:
+        return str(device)
+    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def is_disturbed(record: Record) -> bool:
@@ -39,8 +52,8 @@ def process_line(records: Iterable[Record]) -> str:
     if fresh == len(timed):
         return "Every timed run had a process of its own."
     return (
-        f"{fresh} of {len(timed)} timed runs had a process of their own; the others, of older "
-        "records, may have shared one with runs of the same command."
+        f"{fresh} of {len(timed)} timed runs had a process of their own; the others may have "
+        "shared one with runs of the same command."
     )
 
 
