@@ -28,6 +28,7 @@ def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[s
         "a rank down to the first whose difference to the best of them is no tie: Holm's "
         "correction leaves p below 0.05, and it lies outside the noise floor.",
         *_seed_lines(rows),
+        *_rate_lines(rows),
         floor_line(floor_of(rows), _judged(rows, record)),
         *timing_lines(rows),
     ]
@@ -145,6 +146,26 @@ def commands(rows: Sequence[Row]) -> str:
         ]
         lines.append(shlex.join([*shared[:3], *swept, *shared[3:]]))
     return "\n".join(f"    {line}" for line in [*lines, *sorted(others)])
+
+
+def has_joint_bits(row: Row) -> bool:
+    """Whether a row has several codebooks, which may know of each other."""
+    return any(len(record.codebooks) > 1 for record in row.records)
+
+
+def _rate_lines(rows: Sequence[Row]) -> list[str]:
+    """What measured bits are, of one codebook and of several."""
+    line = (
+        "Measured bits are the entropy of the indices of each codebook alone, summed, with the "
+        "Miller-Madow correction."
+    )
+    if any(map(has_joint_bits, rows)):
+        line += (
+            " Joint bits are the entropy of several codebooks together, which a coder that knows "
+            "their dependence needs; - where a run has fewer than ten positions for each joint "
+            "code in use, too few to count it."
+        )
+    return [line]
 
 
 def _seed_lines(rows: Sequence[Row]) -> list[str]:

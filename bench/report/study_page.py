@@ -116,12 +116,14 @@ def _cells(
 ) -> dict[str, str]:
     """One row of the table of points; the keys are the column heads."""
     rate = next((record.rate for record in group if record.rate), {})
+    measured = [r.rate for r in group if r.rate.get("measured_bits_per_position") is not None]
+    joint = [rate.get("joint_bits_per_position") for rate in measured]
     metrics = ["psnr_db", "ssim", protocol["extractor"]["metric"], "usage", "perplexity"]
     return {
         "point": point.name,
         "bits/position": _number(rate.get("bits_per_position"), 2),
         "measured bits": _mean([r.rate.get("measured_bits_per_position") for r in group]),
-        "joint bits": _mean([r.rate.get("joint_bits_per_position") for r in group]),
+        "joint bits": "-" if None in joint else _mean(joint),
         "bits/pixel": _number(rate.get("bits_per_pixel"), 4),
         **{unit(m)[0]: _mean([r.metrics.get(m) for r in group], unit(m)[1]) for m in metrics},
         "seeds": ", ".join(str(record.seed) for record in group),
@@ -145,9 +147,9 @@ def _missing(study: Study, runs: Runs) -> list[str]:
 def _reading_lines(protocol: Mapping[str, Any]) -> list[str]:
     return [
         "± is the standard deviation over seeds. Measured bits are the entropy of each codebook's "
-        "indices, joint bits that of all together where it can be counted. A difference is that of "
-        "two points which follow each other in a claim, the better one first, with its 95 % "
-        "interval over the seeds and images that both share (over seeds alone for usage and "
+        "indices, joint bits that of all together where every seed can count it. A difference is "
+        "that of two points which follow each other in a claim, the better one first, with its "
+        "95 % interval over the seeds and images that both share (over seeds alone for usage and "
         "perplexity). A claim holds where each difference is as claimed, with a Holm-corrected p "
         f"below {SIGNIFICANCE}, and outside the noise floor; it does not hold where one is the "
         "other way by the same rule; otherwise it is not resolved. A verdict from fewer than "

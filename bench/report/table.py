@@ -14,6 +14,7 @@ from bench.report.comparison import HIGHER_IS_BETTER
 from bench.report.footnotes import (
     commands,
     failure_lines,
+    has_joint_bits,
     ledger_details,
     ledger_line,
     metric_name,
@@ -91,7 +92,7 @@ def _cells(row: Row, *, compact: bool) -> dict[str, str]:
         "quantizer": row.name,
         "operating point": row.operating_point.replace("|", "\\|"),
         "bits/position": _number(row.first("rate", "bits_per_position"), 2),
-        "measured bits": _mean(row.mean("rate", "measured_bits_per_position"), 2),
+        "measured bits": _measured_bits(row),
         "bits/pixel": _number(row.first("rate", "bits_per_pixel"), 4),
         **_metric_cells(row, compact=compact),
         "usage %": _scaled_mean(row.metrics.get("usage"), 100.0, 1),
@@ -103,6 +104,16 @@ def _cells(row: Row, *, compact: bool) -> dict[str, str]:
         "seeds": ", ".join(str(record.seed) for record in row.records),
         "status": f"unfair: {', '.join(row.unfair)}" if row.unfair else row.status,
     }
+
+
+def _measured_bits(row: Row) -> str:
+    """Of the codebooks one by one; of several also of all together, if every seed counted it."""
+    measured = row.mean("rate", "measured_bits_per_position")
+    if measured is None or not has_joint_bits(row):
+        return _mean(measured, 2)
+    joint = row.mean("rate", "joint_bits_per_position")
+    counted = joint is not None and joint.seeds == measured.seeds
+    return f"{_mean(measured, 2)}, joint {_mean(joint, 2) if counted else '-'}"
 
 
 def _metric_cells(row: Row, *, compact: bool) -> dict[str, str]:

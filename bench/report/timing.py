@@ -46,8 +46,8 @@ def is_disturbed(record: Record) -> bool:
 
 
 def process_line(records: Iterable[Record]) -> str:
-    """Of how many runs the time is that of a process which no other run had used."""
-    timed = [record for record in records if record.timing.get("ms_per_step") is not None]
+    """Of how many timed runs the time is that of a process which no other run had used."""
+    timed = list(records)
     fresh = sum(bool(record.timing.get("fresh_process")) for record in timed)
     if fresh == len(timed):
         return "Every timed run had a process of its own."
@@ -58,9 +58,13 @@ def process_line(records: Iterable[Record]) -> str:
 
 
 def timing_lines(rows: Sequence[Row]) -> list[str]:
-    """How many step times are left out, and why; how long compilation took beside them."""
+    """Which step times a table shows: how many are left out and why, of which processes, and how
+    long compilation took beside them.
+    """
     records = [record for row in rows for record in row.records]
-    return [*_disturbed_line(records), *_compiled_line(records)]
+    timed = [record for row in rows for record in timed_records(row)]
+    process = [process_line(timed)] if timed else []
+    return [*_disturbed_line(records), *process, *_compiled_line(records)]
 
 
 def _disturbed_line(records: Sequence[Record]) -> list[str]:

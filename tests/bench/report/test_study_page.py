@@ -226,3 +226,14 @@ def test_a_frame_of_another_study_is_no_run_of_a_point():
     factors = [run_of(spatial.points[0], seed, 29.0) for seed in range(3)]
     assert spatial.points[0].downsampling == 2
     assert page(vocab, shared + others + factors) == page(vocab, shared + others)
+
+
+def test_joint_bits_that_a_seed_could_not_count_are_not_averaged():
+    groups = study.load("gsq_groups")
+    records = runs_of(groups, {"1x16": 20.0, "2x8": 21.0, "4x4": 22.0})
+    for run in records:
+        run.rate["joint_bits_per_position"] = 6.0 + run.seed
+    records[-1].rate["joint_bits_per_position"] = None
+    head, lines = rows_of(page(groups, records), "point")
+    joint = [line[head.index("joint bits")] for line in lines]
+    assert sorted(joint) == ["-", "7 ± 1", "7 ± 1"]
