@@ -148,6 +148,10 @@ def select(
         CompareError: none does; the message lists what there is.
     """
     passing = {n: g for n, g in tables(records).items() if _passes(g[0].protocol, filters)}
+    if not passing:
+        asked = " ".join(f"{key}={value}" for key, value in filters.items())
+        known_tables = ", ".join(tables(records)) or "none"
+        raise CompareError(f"no table has {asked or 'records'}; there are: {known_tables}")
     known = {record.quantizer["name"] for group in passing.values() for record in group}
     for name in names:
         if name not in known:
@@ -180,6 +184,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         names, filters, folder = parse(arguments)
+        if not (folder / "records").is_dir():
+            raise CompareError(f"no records in {folder / 'records'}; type leaderboards=DIR")
         records, problems = read_records(folder / "records")
         for line in problems:
             print(line, file=sys.stderr)

@@ -148,10 +148,14 @@ def main(arguments: Sequence[str]) -> int:
         print(*problems, sep="\n", end="", file=sys.stderr)
         return 0
     changed, problems = build(folder, check=check)
-    if options["readme"] and renew_readme(Path(options["readme"]), folder, check=check):
-        changed.append(Path(options["readme"]))
     for line in problems:
         print(line, file=sys.stderr)
+    try:
+        if options["readme"] and renew_readme(Path(options["readme"]), folder, check=check):
+            changed.append(Path(options["readme"]))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for path in changed:
         print(f"{'out of date' if check else 'written'}: {path}")
     return 1 if check and changed else 0

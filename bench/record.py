@@ -12,11 +12,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from bench.files import write_new_text
 
 SCHEMA = 2
+_REQUIRED = {
+    "quantizer": ("name", "hyperparameters", "operating_point", "control"),
+    "protocol": (
+        *("version", "recipe", "data", "rate", "budget", "steps", "downsampling", "ruleset"),
+        *("trials", "evaluation_code", "extractor", "perceptual_loss", "perceptual_metric"),
+        *("device", "precision"),
+    ),
+    "environment": ("device",),
+}
 STATUSES = ("ok", "collapsed", "diverged", "out_of_memory", "error")
 
 
@@ -121,8 +130,8 @@ def read_record(path: Path) -> Record:
     """Reads one record.
 
     Raises:
-        RecordError: not JSON, of another schema, with missing or unknown fields, changed since it
-            was written, or with a run or a hash of another protocol.
+        RecordError: not JSON, of another schema, with missing or unknown fields or values of
+            another kind, changed since it was written, or with a run or a hash of another protocol.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -136,10 +145,29 @@ def read_record(path: Path) -> Record:
     del content["schema"]
     try:
         record = Record(**content)
+        _check_content(record)
     except (TypeError, RecordError) as error:
         raise RecordError(f"{path.name} is left out: {error}") from error
     _check_protocol(path, record)
     return record
+
+
+def _check_content(record: Record) -> None:
+    """What pages take for granted: a value of another kind would stop all other tables too."""
+    for name, hint in get_type_hints(Record).items():
+        kind, value = get_origin(hint) or hint, getattr(record, name)
+        if not isinstance(value, kind):
+            raise RecordError(f"{name} is no {kind.__name__}, but {value!r:.40}")
+    for part, keys in _REQUIRED.items():
+        missing = [key for key in keys if key not in getattr(record, part)]
+        if missing:
+            raise RecordError(f"its {part} has no {', '.join(missing)}")
+    series: list[tuple[str, Any]] = [*record.per_image.items(), *record.leave_group_out.items()]
+    values = [(name, value) for name, listed in series for value in listed]
+    values += [*record.metrics.items(), *record.rate.items(), *record.timing.items()]
+    for name, value in values:
+        if not isinstance(value, float | int | None):
+            raise RecordError(f"{name} is no number, but {value!r:.40}")
 
 
 def _check_protocol(path: Path, record: Record) -> None:

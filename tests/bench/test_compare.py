@@ -92,7 +92,7 @@ def test_a_comparison_with_an_unfair_row_says_so(leaderboards, capsys):
         (("gsq", "fsq", "rates=10"), "did you mean 'rate'?"),
         (("gsq",), "name another quantizer"),
         ((), "type python -m bench.compare gsq fsq"),
-        (("gsq", "fsq", "rate=9"), "unknown quantizer 'gsq'"),
+        (("gsq", "fsq", "rate=9"), "no table has rate=9; there are: tiny-photos-"),
     ],
 )
 def test_a_mistake_is_one_line_that_helps(leaderboards, capsys, arguments, words):
@@ -100,3 +100,9 @@ def test_a_mistake_is_one_line_that_helps(leaderboards, capsys, arguments, words
     assert code == 2
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_a_folder_without_records_is_named(tmp_path, capsys):
+    code, _, error = lines(capsys, "gsq", "fsq", f"leaderboards={tmp_path}")
+    assert code == 2
+    assert error == f"error: no records in {tmp_path / 'records'}; type leaderboards=DIR\n"

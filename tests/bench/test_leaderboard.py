@@ -232,6 +232,17 @@ def test_readme_block_is_renewed_and_an_unknown_one_refused(tmp_path):
         renew_readme(readme, tmp_path)
 
 
+def test_a_readme_that_cannot_be_renewed_is_one_line(tmp_path, capsys):
+    write_record(tmp_path / "records", record())
+    for readme, words in {"no.md": "No such file", "blocks.md": "begins with base"}.items():
+        (tmp_path / "blocks.md").write_text("<!-- BEGIN leaderboard: base -->\n<!-- END -->")
+        assert main([f"leaderboards={tmp_path}", f"readme={tmp_path / readme}"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: ")
+        assert words in told
+        assert told.count("\n") == 1
+
+
 def test_typos_of_the_command_are_named(tmp_path, capsys):
     assert main(["leaderboard=x"]) == 2
     assert "leaderboards=" in capsys.readouterr().err

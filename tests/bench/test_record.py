@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jaxtyping
 import pytest
 from records import protocol, record
 
@@ -84,6 +85,30 @@ def test_a_record_from_before_the_health_of_codes_was_kept_is_readable(tmp_path)
     del content["sha256"], content["training"]
     path.write_text(json.dumps(content | {"sha256": canonical_sha256(content)}))
     assert read_record(path) == record()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": {"psnr_db": "high"}}, "psnr_db is no number, but 'high'"),
+        ({"per_image": {"ssim": [0.5, "x"]}}, "ssim is no number, but 'x'"),
+        ({"timing": {"ms_per_step": []}}, "ms_per_step is no number, but []"),
+        ({"seed": "0"}, "seed is no int, but '0'"),
+        ({"codebooks": {}}, "codebooks is no list, but {}"),
+        ({"quantizer": {"name": "gsq"}}, "its quantizer has no hyperparameters, operating_point"),
+        ({"environment": {}}, "its environment has no device"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_even_with_a_renewed_hash(
+    tmp_path, changes, words, monkeypatch
+):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run
+    path = write_record(tmp_path, record())
+    rewrite(path, **changes)
+    records, (problem,) = read_records(tmp_path)
+    assert not records
+    assert problem.startswith(f"{path.name} is left out: ")
+    assert words in problem
 
 
 def test_a_changed_number_is_noticed(tmp_path):
