@@ -4,7 +4,8 @@
 
     sections=all                search, methods, entropy, training, larger (recipe), frame, judge,
                                 startup, loader
-    grid=small                  small: minutes; full: all sizes, 40 minutes on two quiet cores
+    grid=small                  small: minutes; full: all sizes, 40 minutes on two quiet cores, and
+                                a page of its own, speed-full.md
     quantizer='glob(*)'         names, or a pattern, for the training step
     plugins=                    modules that register quantizers of your own
     device=auto                 auto, cpu, cuda; the page of a GPU is speed-NAME.md
@@ -84,7 +85,7 @@ def _run(options: Mapping[str, str], command: str) -> int:
     from bench.methods import chosen as named
 
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])
-    path = Path(options["leaderboards"]) / _file_name(device)
+    path = Path(options["leaderboards"]) / _file_name(device, options["grid"])
     page = _Page(path, command, _name(device), _facts(device))
     with StopRequest() as stop:
         each = _measurements(options["grid"], named(options["quantizer"]), device, stop)
@@ -192,12 +193,11 @@ def _name(device: "torch.device") -> str:
     return device_name(device)
 
 
-def _file_name(device: "torch.device") -> str:
-    """`speed.md` on a CPU, `speed-h200.md` on an NVIDIA H200."""
-    if device.type == "cpu":
-        return "speed.md"
-    words = re.findall(r"[a-z0-9]+", _name(device).lower())
-    return f"speed-{'-'.join(word for word in words if word != 'nvidia')}.md"
+def _file_name(device: "torch.device", grid: str) -> str:
+    """`speed.md` on a CPU, `speed-h200.md` on an NVIDIA H200, `speed-full.md` of the full grid."""
+    name = "" if device.type == "cpu" else _name(device).lower()
+    words = [word for word in re.findall(r"[a-z0-9]+", name) if word != "nvidia"]
+    return "-".join(["speed", *words, *(["full"] if grid == "full" else [])]) + ".md"
 
 
 def _load() -> str:

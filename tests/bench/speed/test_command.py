@@ -145,8 +145,10 @@ def test_help_shows_every_option_and_section(capsys):
 )
 def test_the_page_of_a_gpu_is_named_by_it(monkeypatch, name, file):
     monkeypatch.setattr(command, "_name", lambda device: name)
-    assert command._file_name(torch.device("cuda")) == file
-    assert command._file_name(torch.device("cpu")) == "speed.md"
+    assert command._file_name(torch.device("cuda"), "small") == file
+    assert command._file_name(torch.device("cuda"), "full") == file.replace(".md", "-full.md")
+    assert command._file_name(torch.device("cpu"), "small") == "speed.md"
+    assert command._file_name(torch.device("cpu"), "full") == "speed-full.md"
 
 
 def test_the_page_has_a_verdict_beside_every_target():
