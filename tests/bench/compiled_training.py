@@ -57,22 +57,23 @@ def losses(name: str) -> list[float]:
 
 
 root, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
-compiled = train("compiled", "compile=true", copy_to=folder / "resumed")
-resumed = train("resumed", "compile=true")
-train("eager")
-code = main(["quantizer=fsq", "compile=true", *words])
-(record,) = (folder / "leaderboards" / "records").glob("*.json")
-print(
-    json.dumps(
-        {
-            "code": code,
-            "record": json.loads(record.read_text()),
-            "names": list(torch.load(folder / "compiled" / "checkpoint.pt")["autoencoder"]),
-            "resumed": [line["step"] for line in MetricsLog.lines(folder / "resumed")],
-            "equal": all(map(torch.equal, weights(compiled), weights(resumed))),
-            "compiled": losses("compiled"),
-            "eager": losses("eager"),
-            "seconds": [compiled.window.seconds, compiled.window.compile_seconds],
-        }
+if __name__ == "__main__":  # the run of its own process imports this file again
+    compiled = train("compiled", "compile=true", copy_to=folder / "resumed")
+    resumed = train("resumed", "compile=true")
+    train("eager")
+    code = main(["quantizer=fsq", "compile=true", *words])
+    (record,) = (folder / "leaderboards" / "records").glob("*.json")
+    print(
+        json.dumps(
+            {
+                "code": code,
+                "record": json.loads(record.read_text()),
+                "names": list(torch.load(folder / "compiled" / "checkpoint.pt")["autoencoder"]),
+                "resumed": [line["step"] for line in MetricsLog.lines(folder / "resumed")],
+                "equal": all(map(torch.equal, weights(compiled), weights(resumed))),
+                "compiled": losses("compiled"),
+                "eager": losses("eager"),
+                "seconds": [compiled.window.seconds, compiled.window.compile_seconds],
+            }
+        )
     )
-)
