@@ -13,12 +13,22 @@ CPU = torch.device("cpu")
 MEGABYTE = 1_000_000
 
 
-def test_calls_take_turns():
+def test_calls_take_turns(monkeypatch):
+    monkeypatch.setattr(timing, "_SHORT_SECONDS", 0.0)
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
     times = interleaved(calls, rounds=3, seconds=10.0, device=CPU)
     assert order == list("ababab")
     assert [len(each.seconds) for each in times.values()] == [3, 3]
+
+
+def test_a_short_call_is_made_twice_and_its_second_time_counts():
+    pauses = iter([0.015, 0.0] * 3)
+    times = interleaved(
+        {"one": lambda: time.sleep(next(pauses))}, rounds=3, seconds=10.0, device=CPU
+    )
+    assert len(times["one"].seconds) == 3
+    assert max(times["one"].seconds) < 0.015
 
 
 def test_after_three_rounds_none_begins_that_would_pass_the_budget():
@@ -29,7 +39,7 @@ def test_after_three_rounds_none_begins_that_would_pass_the_budget():
 
 
 def test_the_median_is_that_of_the_calls():
-    pauses = iter([0.0, 0.1, 0.0])
+    pauses = iter([0.05, 0.1, 0.05])
     times = interleaved(
         {"one": lambda: time.sleep(next(pauses))}, rounds=3, seconds=10.0, device=CPU
     )
