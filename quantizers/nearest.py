@@ -2,8 +2,8 @@
 
 On a CPU the result is exact: distances are compared in float64, and of equal ones the lowest index
 wins, whatever the batch. Codes on a line and directions in a plane are sorted and bisected
-(`nearest_sorted`); all others are searched by matrix products, whose doubtful cases are compared
-again (`nearest_blocks`). On other devices the search is done in float32 and the host does not wait
+(`nearest_sorted`); all others are scored in float32, and what rounding leaves in doubt is compared
+again (`nearest_chunks`). On other devices the search is done in float32 and the host does not wait
 (`nearest_float32`): there, of codes whose distances differ by rounding only, either may be found.
 
 No matrix of all latents by all codes is ever held.
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import NonFiniteLatentError
-from quantizers.nearest_blocks import search_blocks
+from quantizers.nearest_chunks import search_chunks
 from quantizers.nearest_float32 import search_float32
 from quantizers.nearest_sorted import directions, search_circle, search_line
 
@@ -93,7 +93,7 @@ def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor
         return _search_directions(latents, codebook)
     if codebook.shape[1] == 1:
         return search_line(latents[:, 0], codebook[:, 0])
-    return search_blocks(latents, codebook, lambda rows: rows)
+    return search_chunks(latents, codebook, lambda rows: rows)
 
 
 def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
         return search_line(latents[:, 0].sign(), codebook[:, 0].sign())
     if codebook.shape[1] == 2:
         return search_circle(latents, codebook)
-    return search_blocks(latents, codebook, directions)
+    return search_chunks(latents, codebook, directions)
 
 
 @contextmanager

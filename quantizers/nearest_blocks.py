@@ -1,73 +1,31 @@
 """Exact nearest-code search in two passes: matrix products in float32, then distances in float64.
 
-The first pass scores a code C for a latent X by <X, C> - |C|^2 / 2, which orders codes as the
-distance does, in tiles that stay in the cache of a core: codes as rows, few latents as columns. Of
-each block of codes only the best score is kept, since a maximum alone is ten times cheaper than a
-maximum with its index. The second pass computes the distance itself, in float64, to the codes of
-every block that rounding cannot rule out, nearly always one for each latent. Of few codes each is a
-block of its own; where all but one are ruled out, there is no second pass. So the result depends
-neither on the batch nor on tiles or blocks.
+The first pass scores codes (`nearest_codes`) in tiles that stay in the cache of a core: codes as
+rows, few latents as columns. Of each block of codes only the best score is kept, since a maximum
+alone is ten times cheaper than a maximum with its index. The second pass computes the distance
+itself, in float64, to the codes of every block that rounding cannot rule out, nearly always one for
+each latent. Of few codes each is a block of its own; where all but one are ruled out, there is no
+second pass. A latent so long that its square overflows is compared with every code. So the result
+depends neither on the batch nor on tiles or blocks.
 
-Rounding. Let u = 2^-24 and d be the number of channels. Coordinates enter the first pass with a
-relative error of at most u, half squares with one of (d + 3) u, and a sum of d + 1 products adds
-(d + 1) u of the sum of their magnitudes, in whatever order it is done. With the inequality of
-Cauchy and Schwarz, a score is wrong by at most (d + 4) u (|X| |C| + |C|^2), to first order. The
-bound is taken as 1.01 (d + 12) u, with the longest code of a block for |C|, which leaves room for
-the arithmetic of the bound itself. What float64 can do to the distances of the second pass, at most
-2^-52 (d + 4) (|X| + max |C|)^2, is added to it. Codes are scaled to about 1, and |C| is taken as
-2^-40 at least, so that no underflow matters. A latent so long that its square overflows is compared
-with every code.
+Where Numba is installed, compiled loops (`nearest_numba`) do both passes for few channels, and
+leave the latents here for which they cannot prove which code is the nearest.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest_products import dot_products, keep_freed_memory
+from quantizers.nearest_codes import ScaledCodes
+from quantizers.nearest_products import dot_products
 
 _LONGEST_BLOCK = 256
 _TILE_CODES = 1024  # a multiple of every block; so few codes are a block each
 _TILE_SCORES = 1 << 19  # 2 MiB of float32: more would leave the caches of two cores
 _MAXIMA = 1 << 21  # best scores of blocks that are held at a time: 8 MiB
 _COMPARED = 1 << 17  # coordinates that are compared in float64 at a time: 1 MiB
-_PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
-
-Coordinates = Callable[[Tensor], Tensor]
-
-
-def search_blocks(
-    latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"], coordinates: Coordinates
-) -> Int[Tensor, " n"]:
-    """Index of the code at the smallest distance; the lowest of those equal in float64.
-
-    Args:
-        latents: vectors to look up.
-        codebook: the codes, at least one.
-        coordinates: makes the coordinates to compare, finite, from latents or from codes: a row of
-            float32 or float64 from each.
-    """
-    keep_freed_memory()
-    chunks = codebook.chunk(-(-codebook.numel() // _PREPARED))
-    indices = torch.zeros(len(latents), dtype=torch.int64)
-    least = torch.full((len(latents) if len(chunks) > 1 else 0,), torch.inf, dtype=torch.float64)
-    first = 0
-    for codes in chunks:
-        blocks = _Blocks(coordinates(codes))
-        for start in range(0, len(latents), blocks.latents_at_a_time):
-            rows = slice(start, start + blocks.latents_at_a_time)
-            part = coordinates(latents[rows])
-            found = blocks.search(part)
-            if len(chunks) > 1:
-                distance = blocks.distance(part, found)
-                closer = distance < least[rows]  # strict: an earlier code keeps a tie
-                found = torch.where(closer, found + first, indices[rows])
-                least[rows] = torch.where(closer, distance, least[rows])
-            indices[rows] = found
-        first += len(codes)
-    return indices
 
 
 def block_length(codes: int, channels: int) -> int:
@@ -78,12 +36,8 @@ def block_length(codes: int, channels: int) -> int:
     return min(length, _LONGEST_BLOCK)
 
 
-class _Blocks:
-    """Codes that are prepared for both passes, in blocks of equal length.
-
-    Attributes:
-        latents_at_a_time: as many as `search` should be given.
-    """
+class Blocks:
+    """Codes that are prepared for both passes, in blocks of equal length."""
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         self.size, self.channels = codes.shape
@@ -91,26 +45,18 @@ class _Blocks:
         if missing := -self.size % self.length:  # repeats of the last code lose every tie
             codes = torch.cat([codes, codes[-1:].expand(missing, -1)])
         self.count = len(codes) // self.length
-        self.latents_at_a_time = min(max(_MAXIMA // self.count, 512), 4096)
         self.exact = codes.reshape(self.count, self.length * self.channels)
-        low, high = map(float, torch.aminmax(codes))
-        self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
-        # of the longest codes the mean overflows: then no score rules anything out
-        self.shift = codes.mean(dim=0) * -self.scale
-        self.rows = torch.empty(len(codes), self.channels + 1)
-        scaled = self.rows[:, :-1]
-        torch.add(self.shift, codes, alpha=self.scale, out=scaled)
-        squares = scaled.square().sum(dim=1)
-        torch.mul(squares, -0.5, out=self.rows[:, -1])
-        longest = squares.view(-1, self.length).amax(dim=1, keepdim=True).sqrt_()
-        self.longest = longest.clamp_min_(2.0**-40)
-        self.radius = float(self.longest.amax())
-        self.alike = self.radius < 8 * float(squares.mean()) ** 0.5
-        self.error = 1.01 * (self.channels + 12) * 2.0**-24
+        self.scaled = scaled = ScaledCodes(codes)
+        self.rows = torch.cat([scaled.rows, scaled.squares.unsqueeze(1) / -2], dim=1)
+        self.longest = scaled.longest(self.length)
         self.names = torch.arange(self.count, 2.0 * self.count)
 
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-        """Index of the nearest code for the coordinates of some latents."""
+        """Index of the nearest code for the coordinates of latents."""
+        at_a_time = min(max(_MAXIMA // self.count, 512), 4096)
+        return torch.cat([self._search(some) for some in latents.split(at_a_time)])
+
+    def _search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         if self.length == 1:
             block, alone = self._only_code(latents)
         else:
@@ -129,22 +75,15 @@ class _Blocks:
             indices[several] = self._nearest_of(possible, latents)
         return indices.clamp_max_(self.size - 1)
 
-    def distance(
-        self, latents: Float[Tensor, "n d"], indices: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"]:
-        """Squared distance of each latent to a code, in float64."""
-        codes = self.exact.view(-1, self.channels)[indices]
-        return (codes.double() - latents).square_().sum(dim=1)
-
     def _only_code(
         self, latents: Float[Tensor, "n d"]
     ) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
         """First pass over few codes of similar length: the one possible code, and if it is one."""
         rows, norm = self._rows_of(latents)
-        if not (self.alike and float(norm.amax()) < 2**20 * self.radius):
+        if not (self.scaled.alike and float(norm.amax()) < 2**20 * self.scaled.radius):
             nothing = torch.zeros(len(norm), dtype=torch.int64)
             return nothing, nothing.bool()
-        margin = norm.add_(self.radius).mul_(2 * self.error * self.radius)
+        margin = norm.add_(self.scaled.radius).mul_(2 * self.scaled.error * self.scaled.radius)
         found = torch.empty(len(latents))
         width = _TILE_SCORES // self.count
         tiles = rows.split(width), margin.split(width), found.split(width)
@@ -165,19 +104,18 @@ class _Blocks:
         self, latents: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
         """Scaled coordinates and a 1, for the first pass, and their norms."""
-        rows = torch.ones(len(latents), self.channels + 1)
-        scaled = rows[:, :-1]
-        torch.add(self.shift, latents, alpha=self.scale, out=scaled)
-        return rows, scaled.square().sum(dim=1).sqrt_()
+        scaled = self.scaled.around_centre(latents)
+        rows = torch.cat([scaled, torch.ones(len(latents), 1)], dim=1)
+        return rows, scaled.square_().sum(dim=1).sqrt_()
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
         rows, norm = self._rows_of(latents)
         best = self._block_maxima(rows)
-        bound = (norm + self.longest).mul_(self.longest * self.error)
-        reach = norm + self.radius
+        bound = (norm + self.longest).mul_(self.longest * self.scaled.error)
+        reach = norm + self.scaled.radius
         threshold = best.sub_(bound).amax(dim=0)
-        threshold.addcmul_(reach, reach, value=-(self.channels + 4) * 2.0**-52)
+        threshold.addcmul_(reach, reach, value=-self.scaled.slack)
         possible = best.add_(bound, alpha=2).ge_(threshold)
         if reach.amax().isinf():
             possible[:, reach.isinf()] = 1

@@ -4,8 +4,10 @@ A test that takes `example` or `quantizer` runs over all examples. A test marked
 skipped, with the method's own reason, where the class declares that it breaks that law.
 """
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers import Quantizer, build, lookup
+from quantizers import Quantizer, build, lookup, nearest_chunks
 
 # Every hyper-parameter of every method appears here, with values that take other branches.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -275,3 +277,14 @@ def vqp() -> ModuleType:
     with warnings.catch_warnings():  # its dependencies warn about one another when imported
         warnings.simplefilter("ignore")
         return pytest.importorskip("vector_quantize_pytorch")
+
+
+@pytest.fixture(scope="module", params=["products", "loops"])
+def way_to_search(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Searches of any size by matrix products, then by the compiled loops."""
+    if request.param == "loops" and find_spec("numba") is None:
+        pytest.skip("numba is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        worth_it = math.inf if request.param == "products" else 0
+        patch.setattr(nearest_chunks, "_WORTH_LOADING", worth_it)
+        yield

@@ -12,6 +12,8 @@ from torch import Tensor
 from quantizers import nearest as nearest_module
 from quantizers.nearest import nearest
 
+pytestmark = pytest.mark.usefixtures("way_to_search")
+
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(1, 24))
 seeds = st.integers(0, 10_000)
 scales = st.sampled_from([1e-30, 1e-15, 1e-7, 1e-2, 1.0, 1e5, 1e15, 1e37])

@@ -5,8 +5,10 @@ import torch
 from brute_force import nearest_of_all, problem
 from torch.profiler import ProfilerActivity, profile
 
-from quantizers import nearest_blocks
+from quantizers import nearest_blocks, nearest_chunks
 from quantizers.nearest import nearest
+
+pytestmark = pytest.mark.usefixtures("way_to_search")
 
 codes = pytest.mark.parametrize("codes", [2, 64, 65, 230, 2000])
 
@@ -19,7 +21,7 @@ def test_blocks_and_chunks_change_no_index(monkeypatch, codes, length, prepared,
     latents, codebook = problem((150, codes, 6), seed=1)
     codebook = torch.cat([codebook[: codes // 2], codebook])[:codes]  # ties across blocks
     monkeypatch.setattr(nearest_blocks, "block_length", lambda codes, channels: length)
-    monkeypatch.setattr(nearest_blocks, "_PREPARED", prepared)
+    monkeypatch.setattr(nearest_chunks, "_PREPARED", prepared)
     expected = nearest_of_all(latents, codebook, spherical=spherical)
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
 
@@ -92,7 +94,7 @@ def test_one_code_many_times_is_found_at_its_first_place(codes):
 
 def test_the_bound_holds_for_every_score():
     latents, codebook = problem((500, 4096, 16), seed=7)
-    blocks = nearest_blocks._Blocks(codebook)
+    blocks = nearest_blocks.Blocks(codebook)
     possible = blocks._possible(latents)
     exact = nearest_of_all(latents, codebook)
     assert possible[exact // blocks.length, torch.arange(500)].all()

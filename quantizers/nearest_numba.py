@@ -1,0 +1,238 @@
+"""The exact search as loops that Numba compiles, for few channels.
+
+A score of few channels is done in less time than it takes to write it down. So the scores of two
+codes at a time stay in registers, for a tile of latents that stays in the nearest cache, and only
+the best two blocks of codes are kept for each latent. Where these are further apart than rounding
+explains (`nearest_codes` has scores and their bounds), distances to the codes of the best block are
+computed in float64, for a few other latents those to all codes. All others, and those with two
+distances that float64 in another order of summation could not tell apart, are not certain, and the
+caller searches for them otherwise: so no index depends on these loops.
+
+They run on torch's number of threads. Compiled code is kept on disk (`NUMBA_CACHE_DIR`).
+"""
+
+import math
+from threading import Lock
+from typing import NamedTuple, no_type_check
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from quantizers.nearest_codes import ScaledCodes
+
+_TILE = 528  # latents; channels must not lie a power of two apart
+_LINE = 16  # numbers of float32 in a line of a cache
+_SHARE = 64  # latents, or a multiple, for each thread
+_COMPARED = 4  # latents of a tile that are compared with all codes
+_LONGEST = np.float32(2**60)  # of a scaled latent: no score overflows
+
+_compiled = numba.njit(nogil=True, error_model="numpy", cache=True)
+_compiled_in_any_order = numba.njit(  # of sums; and of numbers, never NaN
+    nogil=True, error_model="numpy", cache=True, fastmath={"contract", "nnan", "nsz", "reassoc"}
+)
+_one_at_a_time = Lock()  # not every thread pool of Numba can be used from two threads
+
+
+class _Codes(NamedTuple):
+    """Codes as the loops take them, of k channels: some of those are zero, which changes nothing.
+
+    Attributes:
+        scale, shift, error, slack: see `ScaledCodes`.
+        radius: length of the longest scaled code.
+        block: number of codes in a block, even.
+        rows: (b, k), scaled codes, and zeros that fill the last block.
+        half: (b,), minus half of their squared lengths, and -infinity.
+        exact: (v, k), codes in float64.
+    """
+
+    scale: float
+    shift: np.ndarray
+    error: float
+    slack: float
+    radius: np.float32
+    block: int
+    rows: np.ndarray
+    half: np.ndarray
+    exact: np.ndarray
+
+
+class Loops:
+    """Codes of similar length that are prepared for the compiled loops."""
+
+    def __init__(self, scaled: ScaledCodes, codes: Float[Tensor, "v d"]) -> None:
+        size, channels = codes.shape
+        block = 8 if size <= 4096 else 16
+        full, power = size + -size % block, max(2, 1 << (channels - 1).bit_length())
+        self.registers = (0,) * power  # a length that is compiled in
+        self.codes = _Codes(
+            scale=scaled.scale,
+            shift=_filled(scaled.shift.double(), (power,)).numpy(),
+            error=scaled.error,
+            slack=scaled.slack,
+            radius=np.float32(scaled.radius),
+            block=block,
+            rows=_filled(scaled.rows, (full, power)).numpy(),
+            half=_filled(scaled.squares / -2, (full,), -math.inf).numpy(),
+            exact=_filled(codes.double(), (size, power)).numpy(),
+        )
+
+    def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Index of the nearest code for each latent, and whether it is certain."""
+        index = torch.empty(len(latents), dtype=torch.int64)
+        certain = torch.empty(len(latents), dtype=torch.bool)
+        most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        threads = min(torch.get_num_threads(), most)
+        width = min(_TILE, _SHARE * math.ceil(len(latents) / threads / _SHARE))
+        rows = _filled(latents, (len(latents), len(self.registers))).numpy()
+        problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
+        if threads == 1:  # as in a process that was forked, which must not start any
+            _search_tiles(*problem)
+        else:
+            with _one_at_a_time:
+                before = numba.get_num_threads()
+                numba.set_num_threads(threads)
+                _search_tiles_in_parallel(*problem)
+                numba.set_num_threads(before)
+        return index, certain
+
+
+def _filled(values: Tensor, shape: tuple[int, ...], value: float = 0.0) -> Tensor:
+    """A contiguous tensor of that shape: the values, and others after them."""
+    if values.shape == shape:
+        return values.contiguous()
+    filled = values.new_full(shape, value)
+    filled[tuple(map(slice, values.shape))] = values
+    return filled
+
+
+@_compiled
+@no_type_check
+def _search_tiles(registers, codes, latents, width, index, certain):
+    for first in range(0, len(latents), width):
+        _search_tile(registers, codes, latents, first, width, index, certain)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+@no_type_check
+def _search_tiles_in_parallel(registers, codes, latents, width, index, certain):
+    for number in numba.prange((len(latents) + width - 1) // width):
+        _search_tile(registers, codes, latents, number * width, width, index, certain)
+
+
+@_compiled
+@no_type_check
+def _aligned(size):
+    """An array that begins with a line of the cache, so that no vector lies in two of them."""
+    room = np.empty(size + _LINE, np.float32)
+    first = -(room.ctypes.data // 4) % _LINE
+    return room[first : first + size]
+
+
+@_compiled
+@no_type_check
+def _search_tile(registers, codes, latents, first, width, index, certain):
+    """Searches for some latents, from the first on."""
+    count = min(width, len(latents) - first)
+    tile = _aligned(len(registers) * width).reshape(len(registers), width)
+    norm = np.zeros(width, np.float32)
+    tile[:] = 0
+    for place in range(count):
+        square = np.float32(0)
+        for channel in range(len(registers)):
+            x = np.float32(codes.shift[channel] + codes.scale * latents[first + place, channel])
+            tile[channel, place] = x
+            square += x * x
+        norm[place] = math.sqrt(square)
+        if not norm[place] < _LONGEST:
+            tile[:, place] = 0
+    least, second, likely = _best_blocks(registers, codes, tile)
+    error, slack = np.float32(codes.error), np.float32(codes.slack)
+    _lower_to_least(least, norm, error, slack, codes.radius)
+    compared, near = 0, 1 + 4 * codes.slack
+    for place in range(count):
+        begin, end = int(likely[place]), int(likely[place]) + codes.block
+        if not second[place] < least[place]:
+            begin, end = 0, len(codes.exact) if compared < _COMPARED else 0
+            compared += 1
+        index[first + place], certain[first + place] = _nearest_code(
+            registers, codes.exact, begin, min(end, len(codes.exact)), latents, first + place, near
+        )
+
+
+@_compiled
+@no_type_check
+def _best_blocks(registers, codes, tile):
+    """For each latent of a tile the highest scores of the best two blocks, and which is best."""
+    width = tile.shape[1]
+    score, highest, second = _aligned(width), _aligned(width), _aligned(width)
+    likely = _aligned(width)  # an integer, as wide as the others
+    highest[:] = second[:] = -np.inf
+    likely[:] = 0
+    for block in range(0, len(codes.half), codes.block):
+        _score_block(registers, codes.rows, codes.half, block, block + codes.block, tile, score)
+        _keep_two_highest(np.float32(block), score, highest, second, likely)
+    return highest, second, likely
+
+
+@_compiled_in_any_order
+@no_type_check
+def _score_block(registers, rows, half, first, last, tile, highest):
+    """The highest score of a block's codes for each latent of a tile."""
+    for place in range(len(highest)):
+        highest[place] = -np.inf
+    for code in range(first, last, 2):
+        for place in range(len(highest)):
+            one, two = half[code], half[code + 1]
+            for channel in range(len(registers)):
+                x = tile[channel, place]
+                one += rows[code, channel] * x
+                two += rows[code + 1, channel] * x
+            highest[place] = max(highest[place], max(one, two))
+
+
+@_compiled_in_any_order
+@no_type_check
+def _keep_two_highest(block, score, highest, second, likely):
+    """Takes a block's scores into the two highest of each latent."""
+    for place in range(len(score)):
+        new, old, name = score[place], highest[place], likely[place]
+        second[place] = max(second[place], min(new, old))
+        likely[place] = block if new > old else name
+        highest[place] = max(new, old)
+
+
+@_compiled_in_any_order
+@no_type_check
+def _lower_to_least(highest, norm, error, slack, radius):
+    """Makes of the highest score of each latent the least that its nearest code's is computed as.
+
+    The squared distance of the code with the highest score is |X|^2 less twice its true score. No
+    code that is nearer, nor itself, is longer than |X| and that distance: the bound of rounding for
+    the longest code gives one for it, and that a sharper bound. `wide` is for their own rounding.
+    """
+    wide = np.float32(1.001)
+    for place in range(len(highest)):
+        reach = norm[place] + radius
+        square = max(norm[place] * norm[place] - 2 * highest[place], np.float32(0)) * wide
+        distance = np.sqrt(square + 2 * error * radius * reach)
+        length = min(radius, (norm[place] + distance) * wide)
+        highest[place] -= 2 * error * length * (norm[place] + length) + slack * reach * reach
+
+
+@_compiled_in_any_order
+@no_type_check
+def _nearest_code(registers, exact, first, last, latents, latent, near):
+    """The nearest of some codes in float64, and whether no other order of sums finds another."""
+    least, second, nearest = np.inf, np.inf, 0
+    for code in range(first, last):
+        distance = 0.0
+        for channel in range(len(registers)):
+            difference = exact[code, channel] - latents[latent, channel]
+            distance += difference * difference
+        second = min(second, max(least, distance))
+        nearest = code if distance < least else nearest
+        least = min(least, distance)
+    return nearest, second > least * near
