@@ -12,6 +12,7 @@ No matrix of all latents by all codes is ever held.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -19,12 +20,16 @@ from torch import Tensor
 
 from quantizers.base import NonFiniteLatentError
 from quantizers.nearest_chunks import search_chunks
-from quantizers.nearest_float32 import search_float32
+from quantizers.nearest_float32 import Precision, search_float32
 from quantizers.nearest_sorted import directions, search_circle, search_line
 
 
 def nearest(
-    latents: Float[Tensor, "*g n d"], codebook: Float[Tensor, "*g v d"], *, spherical: bool = False
+    latents: Float[Tensor, "*g n d"],
+    codebook: Float[Tensor, "*g v d"],
+    *,
+    spherical: bool = False,
+    precision: Precision = "float32",
 ) -> Int[Tensor, "*g n"]:
     """Index of the nearest code for every latent, both taken as float32; ties go to the lowest.
 
@@ -37,39 +42,51 @@ def nearest(
         spherical: compare directions, that is maximise the cosine. On a CPU codes that are exact
             multiples of one another tie. A zero code has cosine 0 to every latent, a zero latent
             has cosine 0 to every code.
+        precision: of the factors of a product on an accelerator, at least: "tf32" has 10 bits of
+            mantissa, "bf16" 7, so a code that is further by so much may be found. On a CPU the
+            search is exact whatever this allows.
 
     Raises:
-        ValueError: shapes that do not fit, an empty codebook, integer tensors or two devices.
+        ValueError: shapes that do not fit, an empty codebook, integer tensors, two devices or an
+            unknown precision.
         NonFiniteLatentError: on a CPU, NaN or an infinite latent; other devices are not made to
             wait for that check.
     """
     _check(latents, codebook)
+    if precision not in get_args(Precision):
+        known = ", ".join(map(repr, get_args(Precision)))
+        raise ValueError(f"precision must be one of {known}; got {precision!r}")
     one_group = latents.ndim == 2
     if one_group:
         latents, codebook = latents.unsqueeze(0), codebook.unsqueeze(0)
     with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
-        indices = torch.ops.quantizers.search(latents.float(), codebook.float(), spherical)
+        indices = torch.ops.quantizers.search(
+            latents.float(), codebook.float(), spherical, precision
+        )
     return indices.squeeze(0) if one_group else indices
 
 
 # `custom_op` would do the same, but its first call imports the compiler, which takes seconds
 torch.library.define(
-    "quantizers::search", "(Tensor latents, Tensor codebook, bool spherical) -> Tensor"
+    "quantizers::search",
+    "(Tensor latents, Tensor codebook, bool spherical, str precision) -> Tensor",
 )
 
 
 @torch.library.impl("quantizers::search", "default")
-def _search(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+def _search(latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision) -> Tensor:
     """The search on float32 tensors: opaque to the compiler, which would unroll its loops."""
-    with _full_precision():
+    with _products(precision):
         if latents.device.type != "cpu":
-            return search_float32(latents, codebook, spherical=spherical)
+            return search_float32(latents, codebook, spherical=spherical, precision=precision)
         groups = zip(latents.detach(), codebook.detach(), strict=True)
         return torch.stack([_search_exactly(*group, spherical) for group in groups])
 
 
 @torch.library.register_fake("quantizers::search")
-def _search_shape(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+def _search_shape(
+    latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
+) -> Tensor:
     return torch.empty(latents.shape[:-1], dtype=torch.int64, device=latents.device)
 
 
@@ -120,18 +137,18 @@ def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    """Matrix products of float32 in float32, whatever `set_float32_matmul_precision` allows."""
+def _products(precision: Precision) -> Iterator[None]:
+    """Matrix products that precise, whatever `set_float32_matmul_precision` allows."""
     cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     backends = cpu, torch.backends.cuda.matmul
     allowed = [backend.fp32_precision for backend in backends]
     try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
+        cpu.fp32_precision = "ieee"
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         yield
     finally:
-        for backend, precision in zip(backends, allowed, strict=True):
-            backend.fp32_precision = precision
+        for backend, before in zip(backends, allowed, strict=True):
+            backend.fp32_precision = before
 
 
 def _are_finite(rows: Tensor) -> bool:

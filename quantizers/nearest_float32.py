@@ -9,6 +9,7 @@ Triton, or on another device, matrix products over tiles of codes do it.
 
 from functools import cache
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -18,9 +19,15 @@ _CODES = 4096  # of a tile
 _LATENTS = 4096  # of a tile, in all groups: 64 MiB of float32 scores
 _MOST_CHANNELS = 256  # of the kernel, which keeps a latent in registers
 
+Precision = Literal["float32", "tf32", "bf16"]
+
 
 def search_float32(
-    latents: Float[Tensor, "g n d"], codebook: Float[Tensor, "g v d"], *, spherical: bool
+    latents: Float[Tensor, "g n d"],
+    codebook: Float[Tensor, "g v d"],
+    *,
+    spherical: bool,
+    precision: Precision = "float32",
 ) -> Int[Tensor, "g n"]:
     """Index of the code with the highest score, in each of g groups; ties go to the lowest.
 
@@ -29,6 +36,8 @@ def search_float32(
         codebook: float32, at least one code; a code with an infinite element is chosen only if
             there is no other, and then index 0 is.
         spherical: compare directions.
+        precision: of the factors of a product; sums are float32. Without the kernel the caller sets
+            torch's to that of "tf32".
     """
     usable = codebook.isfinite().all(dim=2)
     codebook = torch.where(usable.unsqueeze(2), codebook, 0)
@@ -43,7 +52,9 @@ def search_float32(
     if latents.device.type == "cuda" and _has_triton() and latents.shape[2] <= _MOST_CHANNELS:
         from quantizers.nearest_triton import search_kernel
 
-        return search_kernel(latents, codebook, penalty)
+        return search_kernel(latents, codebook, penalty, precision=precision)[0]
+    if precision == "bf16":
+        latents, codebook = latents.bfloat16().float(), codebook.bfloat16().float()
     return search_tiles(latents, codebook, penalty)
 
 

@@ -175,23 +175,37 @@ def test_products_of_lower_precision_change_no_index():
     assert torch.backends.mkldnn.matmul.fp32_precision in ("ieee", "none")
 
 
-def test_products_are_full_float32_whatever_is_allowed_and_it_stays_allowed(monkeypatch):
-    matmul, during = torch.backends.mkldnn.matmul, []
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_products_are_as_precise_as_asked_whatever_is_allowed(monkeypatch, precision):
+    cpu, cuda, during = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul, []
 
     def search(latents, *_):
-        during.append(matmul.fp32_precision)
+        during.append((cpu.fp32_precision, cuda.fp32_precision))
         return torch.zeros(len(latents), dtype=torch.int64)
 
     monkeypatch.setattr(nearest_module, "_search_finite", search)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        allowed = matmul.fp32_precision
-        nearest(torch.ones(1, 3), torch.ones(2, 3))
-        assert allowed != "ieee"
-        assert during == ["ieee"]
-        assert matmul.fp32_precision == allowed
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    for allowed in ("medium", "highest"):
+        torch.set_float32_matmul_precision(allowed)
+        try:
+            before = cpu.fp32_precision, cuda.fp32_precision
+            nearest(torch.ones(1, 3), torch.ones(2, 3), precision=precision)
+            assert (cpu.fp32_precision, cuda.fp32_precision) == before
+        finally:
+            torch.set_float32_matmul_precision("highest")
+    assert during == 2 * [("ieee", "tf32" if precision == "tf32" else "ieee")]
+
+
+@ways
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_on_a_cpu_no_precision_makes_the_search_less_exact(channels, spherical, precision):
+    latents, codebook = problem((50, 300, channels), seed=11)
+    found = nearest(latents, codebook, spherical=spherical, precision=precision)
+    assert torch.equal(found, nearest_of_all(latents, codebook, spherical=spherical))
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="one of 'float32', 'tf32', 'bf16'; got 'fp8'"):
+        inspect.unwrap(nearest)(torch.ones(1, 3), torch.ones(2, 3), precision="fp8")
 
 
 @ways

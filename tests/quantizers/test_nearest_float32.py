@@ -43,6 +43,18 @@ def test_no_direction_is_closer_by_more_than_the_margin(size, seed, scale):
     assert (chosen >= cosines.amax(dim=1) - 1e-6).all()
 
 
+def test_bf16_rounds_the_factors_and_nothing_else():
+    latents, codebook = problem((300, 500, 6), seed=4)
+    found = nearest_float32.search_float32(
+        latents[None], codebook[None], spherical=False, precision="bf16"
+    )[0]
+    scores = latents.bfloat16().double() @ codebook.bfloat16().double().T
+    scores -= codebook.double().square().sum(dim=1) / 2
+    chosen = scores.gather(1, found[:, None]).squeeze(1)
+    assert (chosen >= scores.amax(dim=1) - 1e-5).all()
+    assert not torch.equal(found, search_float32(latents, codebook, spherical=False))
+
+
 @pytest.mark.parametrize("tile", [7, 4096])
 def test_equal_codes_infinite_codes_and_zeros_are_as_on_a_cpu(monkeypatch, tile):
     monkeypatch.setattr(nearest_float32, "_CODES", tile)
