@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from quantizers.products import dot_products
+
 Estimator = Literal["straight_through", "rotation", "diveq"]
 MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %
 
@@ -139,7 +141,8 @@ class _SoftAssignment(torch.autograd.Function):
         indices, codebook = ctx.saved_tensors
         selected = torch.zeros_like(codebook)
         selected = selected.index_add(0, indices.flatten(), grad.flatten(0, -2))
-        return grad @ codebook.T, None, selected
+        of_p = dot_products(grad.flatten(0, -2), codebook)
+        return of_p.view(*grad.shape[:-1], codebook.shape[0]), None, selected
 
 
 def soft_assignment(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import soft_assignment
 from quantizers.losses import check_temperature, check_weight
+from quantizers.products import dot_products
 from quantizers.registry import register
 from quantizers.slices import Results, by_slices
 
@@ -84,7 +85,7 @@ class GumbelVQ(Quantizer):
 
     def _draw(self, latents: Float[Tensor, "n c"]) -> Results:
         """Code and index of each token; the sum of their divergences from the uniform prior."""
-        logits = self.to_logits(latents)
+        logits = dot_products(latents, self.to_logits.weight) + self.to_logits.bias
         scores = logits + _gumbel_like(logits) if self.training else logits
         indices = scores.argmax(dim=1)  # of equal scores the lowest index
         probabilities = (scores / self.temperature).softmax(dim=1)

@@ -27,6 +27,7 @@ from quantizers.losses import (
     entropy_losses,
     mean_square,
 )
+from quantizers.products import dot_products
 from quantizers.registry import register
 from quantizers.slices import Results, by_slices
 
@@ -95,7 +96,7 @@ class IBQ(Quantizer):
 
     def _select(self, latents: Float[Tensor, "n c"]) -> Results:
         """Code and index of each token; sums for the entropies, where these are losses."""
-        logits = latents @ self.codebook.T
+        logits = dot_products(latents, self.codebook)
         indices = logits.argmax(dim=1)  # of equal products the lowest index
         quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
         sums = code_sums(logits / self.temperature) if self.entropy_weight else ()

@@ -24,10 +24,49 @@ from quantizers.estimators import straight_through
 from quantizers.losses import check_temperature, check_weight, mean_square
 from quantizers.nearest import nearest
 from quantizers.processes import is_distributed, mean_over_tokens
+from quantizers.products import dot_products
 from quantizers.registry import register
 from quantizers.slices import Results, by_slices
 
 _START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumber latents
+
+
+class _SoftCode(torch.autograd.Function):
+    """Of p = softmax(-|z - c|^2 / tau): the mean code, the sum of p^2, and of p over tokens.
+
+    Each product and sum is one pass over p; autograd takes three times as many.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, latents: Tensor, codes: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        penalty = codes.square().sum(dim=1) / -temperature  # all codes share |z|^2
+        p = _affine(2 / temperature * latents, codes, penalty).softmax(dim=1)
+        ctx.save_for_backward(latents, codes, p)
+        ctx.temperature = temperature
+        return dot_products(p, codes.T), p.flatten().dot(p.flatten()), p.sum(dim=0)
+
+    @staticmethod
+    def backward(
+        ctx: Any, mean: Tensor, certainty: Tensor, usage: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
+        latents, codes, p = ctx.saved_tensors
+        scores = _affine(mean, codes, usage).addcmul_(p, certainty, value=2).mul_(p)
+        scores.addcmul_(p, scores.sum(dim=1, keepdim=True), value=-1)
+        pull = dot_products(scores.T, latents.T) - scores.sum(dim=0).unsqueeze(1) * codes
+        scale = 2 / ctx.temperature
+        of_codes = dot_products(p.T, mean.T) + scale * pull
+        return scale * dot_products(scores, codes.T), of_codes, None
+
+
+def _affine(
+    latents: Float[Tensor, "n c"], codes: Float[Tensor, "v c"], offset: Float[Tensor, " v"]
+) -> Float[Tensor, "n v"]:
+    """`latents @ codes.T + offset` without a pass for the offset: it is one more channel."""
+    ones = latents.new_ones(latents.shape[0], 1)
+    wider = torch.cat([codes, offset.unsqueeze(1)], dim=1)
+    return dot_products(torch.cat([latents, ones], dim=1), wider)
 
 
 @register("lgq")
@@ -135,15 +174,10 @@ class LGQ(Quantizer):
 
     def _soft_code(self, latents: Float[Tensor, "n c"]) -> Results:
         """Mean code of each token; sums over tokens of 1 - sum_k p_k^2 and of p."""
-        p = self._probabilities(latents)
-        return (p @ self.codebook,), ((1 - p.square().sum(dim=1)).sum(), p.sum(dim=0))
-
-    def _probabilities(self, latents: Float[Tensor, "n c"]) -> Float[Tensor, "n v"]:
-        """Softmax of the negative squared distances, less |z|^2, which all codes share."""
         center = self.codebook.mean(dim=0).detach()  # far from the origin differences cancel
         latents, codes = latents - center, self.codebook - center
-        scores = 2 * latents @ codes.T - codes.square().sum(dim=1)
-        return (scores / self.temperature).softmax(dim=1)
+        mean, certainty, usage = _SoftCode.apply(latents, codes, self.temperature)
+        return (mean + center,), (latents.shape[0] - certainty, usage)
 
     def extra_repr(self) -> str:
         size, channels = self.codebook.shape

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.nearest_codes import ScaledCodes
-from quantizers.nearest_products import dot_products
+from quantizers.products import dot_products
 
 _LONGEST_BLOCK = 256
 _TILE_CODES = 1024  # a multiple of every block; so few codes are a block each

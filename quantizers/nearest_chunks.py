@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quantizers.nearest_blocks import Blocks
 from quantizers.nearest_codes import ScaledCodes
-from quantizers.nearest_products import keep_freed_memory
+from quantizers.products import keep_freed_memory
 
 _PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
 _LATENTS = 1 << 16  # that are searched at a time
