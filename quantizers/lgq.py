@@ -173,11 +173,11 @@ class LGQ(Quantizer):
         self._known_to_have_started = False
 
     def _soft_code(self, latents: Float[Tensor, "n c"]) -> Results:
-        """Mean code of each token; sums over tokens of 1 - sum_k p_k^2 and of p."""
+        """Mean code of each token, but for the centre; sums over them of 1 - sum_k p_k^2 and p."""
         center = self.codebook.mean(dim=0).detach()  # far from the origin differences cancel
         latents, codes = latents - center, self.codebook - center
         mean, certainty, usage = _SoftCode.apply(latents, codes, self.temperature)
-        return (mean + center,), (latents.shape[0] - certainty, usage)
+        return (mean,), (latents.shape[0] - certainty, usage)
 
     def extra_repr(self) -> str:
         size, channels = self.codebook.shape

@@ -1,6 +1,7 @@
 """Several searches on the same latents and codes: time, extra peak memory, and who is wrong."""
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,11 +83,13 @@ def contest(
     return state.cells
 
 
-def warm_up(searches: Sequence[Search], device: torch.device) -> None:
-    """One small call of each, so that no later one pays for imports and thread pools."""
-    for search in searches:
+def warm_up(searches: Sequence[Search], channels: Sequence[int], device: torch.device) -> None:
+    """A call of each, so that no later one pays for imports, thread pools and compilation."""
+    generator = torch.Generator().manual_seed(0)
+    for search, width in itertools.product(searches, channels):
+        latents, codes = torch.randn(2, 2048, width, generator=generator).to(device)
         with contextlib.suppress(Exception):  # the contest reports it
-            search.prepare(torch.ones(64, 8, device=device), torch.ones(64, 8, device=device))()
+            search.prepare(latents, codes)()
 
 
 def _alone(

@@ -19,7 +19,7 @@ from quantizers.nearest import nearest
 
 OURS = "ours"
 PEER = "vector-quantize-pytorch"
-PACKAGES = ("scikit-learn", "faiss-cpu", PEER, "flash-kmeans", "triton")
+PACKAGES = ("numba", "scikit-learn", "faiss-cpu", PEER, "flash-kmeans", "triton")
 
 Call = Callable[[], Any]
 

@@ -107,7 +107,7 @@ class Measured:
 def measure(grid: Grid, device: torch.device, *, stop: StopRequest) -> Section:
     """The whole section."""
     contestants = searches(device)
-    warm_up(contestants, device)
+    warm_up(contestants, grid.channels, device)
     measured = [
         _size(contestants, grid, *size, device=device)
         for size in within(grid.seconds, grid.sizes(), "search", stop)
