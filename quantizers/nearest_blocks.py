@@ -47,7 +47,7 @@ class Blocks:
         self.count = len(codes) // self.length
         self.exact = codes.reshape(self.count, self.length * self.channels)
         self.scaled = scaled = ScaledCodes(codes)
-        self.rows = torch.cat([scaled.rows, scaled.squares.unsqueeze(1) / -2], dim=1)
+        self.rows = scaled.rows
         self.longest = scaled.longest(self.length)
         self.names = torch.arange(self.count, 2.0 * self.count)
 
@@ -104,9 +104,8 @@ class Blocks:
         self, latents: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
         """Scaled coordinates and a 1, for the first pass, and their norms."""
-        scaled = self.scaled.around_centre(latents)
-        rows = torch.cat([scaled, torch.ones(len(latents), 1)], dim=1)
-        return rows, scaled.square_().sum(dim=1).sqrt_()
+        rows = self.scaled.coordinates(latents)
+        return rows, rows[:, :-1].square().sum(dim=1).sqrt_()
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""

@@ -24,7 +24,8 @@ class ScaledCodes:
     """Codes in float32 around their centre, and how far rounding can take their scores.
 
     Attributes:
-        rows: (v, d), coordinates; not finite for the longest codes there are, whose mean overflows.
+        rows: (v, d + 1), coordinates and minus half of their squared length; not finite for the
+            longest codes there are, whose mean overflows.
         squares: (v,), squared lengths.
         radius: length of the longest code.
         alike: whether no code is many times as long as they are on average.
@@ -36,8 +37,9 @@ class ScaledCodes:
         low, high = map(float, torch.aminmax(codes))
         self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
         self.shift = codes.mean(dim=0) * -self.scale
-        self.rows = self.around_centre(codes)
-        self.squares = self.rows.square().sum(dim=1)
+        self.rows = self.coordinates(codes)
+        self.squares = self.rows[:, :-1].square().sum(dim=1)
+        torch.mul(self.squares, -0.5, out=self.rows[:, -1])
         largest, mean = float(self.squares.amax()), float(self.squares.mean())
         self.radius = max(math.sqrt(largest), 2.0**-40) if largest >= 0 else math.inf
         self.alike = self.radius < 8 * math.sqrt(mean) if math.isfinite(mean) else False
@@ -45,9 +47,11 @@ class ScaledCodes:
         self.error = 1.01 * (channels + 12) * 2.0**-24
         self.slack = (channels + 4) * 2.0**-52
 
-    def around_centre(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """The coordinates of latents or codes that scores are of, in float32."""
-        return torch.add(self.shift, vectors, alpha=self.scale).float()
+    def coordinates(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """The coordinates of latents or codes in float32, and a 1: scores are products of these."""
+        rows = torch.ones(vectors.shape[0], vectors.shape[1] + 1)
+        torch.add(self.shift, vectors, alpha=self.scale, out=rows[:, :-1])
+        return rows
 
     def longest(self, block: int) -> Float[Tensor, "b 1"]:
         """Length of the longest code in each block of so many; the last may have fewer."""

@@ -74,8 +74,8 @@ class Loops:
             slack=scaled.slack,
             radius=np.float32(scaled.radius),
             block=block,
-            rows=_filled(scaled.rows, (full, power)).numpy(),
-            half=_filled(scaled.squares / -2, (full,), -math.inf).numpy(),
+            rows=_filled(scaled.rows[:, :-1], (full, power)).numpy(),
+            half=_filled(scaled.rows[:, -1], (full,), -math.inf).numpy(),
             exact=_filled(codes.double(), (size, power)).numpy(),
         )
 
