@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.nearest_blocks import Blocks
-from quantizers.nearest_codes import ScaledCodes
 from quantizers.products import keep_freed_memory
 
 _PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
@@ -65,11 +64,10 @@ def search_chunks(
 def _search_of(codes: Float[Tensor, "v d"], latents: int) -> Search:
     """The fastest exact search among these codes for so many latents."""
     worth_it = codes.shape[1] <= _FEW_CHANNELS and codes.numel() * latents >= _WORTH_LOADING
-    scaled = ScaledCodes(codes)
-    numba = _numba() if worth_it and scaled.alike else None
-    if numba is None:
+    numba = _numba() if worth_it else None
+    loops = numba.Loops(codes) if numba else None
+    if loops is None or not loops.alike:
         return Blocks(codes).search
-    loops = numba.Loops(scaled, codes)
 
     def search(latents: Tensor) -> Tensor:
         indices, certain = loops.search(latents)

@@ -19,6 +19,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+SHORTEST = 2.0**-40  # of the lengths in a bound
+
+
+def score_error(channels: int) -> float:
+    """The error of a score, relative to |X| |C| + |C|^2."""
+    return 1.01 * (channels + 12) * 2.0**-24
+
+
+def distance_slack(channels: int) -> float:
+    """The error of a squared distance in float64, relative to (|X| + max |C|)^2."""
+    return (channels + 4) * 2.0**-52
+
 
 class ScaledCodes:
     """Codes in float32 around their centre, and how far rounding can take their scores.
@@ -29,8 +41,7 @@ class ScaledCodes:
         squares: (v,), squared lengths.
         radius: length of the longest code.
         alike: whether no code is many times as long as they are on average.
-        error: of a score, relative to |X| |C| + |C|^2.
-        slack: of a comparison in float64, relative to (|X| + max |C|)^2.
+        error, slack: see `score_error` and `distance_slack`.
     """
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
@@ -41,11 +52,10 @@ class ScaledCodes:
         self.squares = self.rows[:, :-1].square().sum(dim=1)
         torch.mul(self.squares, -0.5, out=self.rows[:, -1])
         largest, mean = float(self.squares.amax()), float(self.squares.mean())
-        self.radius = max(math.sqrt(largest), 2.0**-40) if largest >= 0 else math.inf
+        self.radius = max(math.sqrt(largest), SHORTEST) if largest >= 0 else math.inf
         self.alike = self.radius < 8 * math.sqrt(mean) if math.isfinite(mean) else False
-        channels = codes.shape[1]
-        self.error = 1.01 * (channels + 12) * 2.0**-24
-        self.slack = (channels + 4) * 2.0**-52
+        self.error = score_error(codes.shape[1])
+        self.slack = distance_slack(codes.shape[1])
 
     def coordinates(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """The coordinates of latents or codes in float32, and a 1: scores are products of these."""
@@ -59,4 +69,4 @@ class ScaledCodes:
         squares = (
             torch.cat([self.squares, self.squares[-1:].expand(rest)]) if rest else self.squares
         )
-        return squares.view(-1, block).amax(dim=1, keepdim=True).sqrt_().clamp_min_(2.0**-40)
+        return squares.view(-1, block).amax(dim=1, keepdim=True).sqrt_().clamp_min_(SHORTEST)

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest_codes import ScaledCodes
+from quantizers.nearest_codes import SHORTEST, distance_slack, score_error
 
 _TILE = 528  # latents; channels must not lie a power of two apart
 _LINE = 16  # numbers of float32 in a line of a cache
@@ -40,7 +40,8 @@ class _Codes(NamedTuple):
     """Codes as the loops take them, of k channels: some of those are zero, which changes nothing.
 
     Attributes:
-        scale, shift, error, slack: see `ScaledCodes`.
+        scale, shift: of coordinates, which are shift + scale * x.
+        error, slack: see `score_error` and `distance_slack`.
         radius: length of the longest scaled code.
         block: number of codes in a block, even.
         rows: (b, k), scaled codes, and zeros that fill the last block.
@@ -60,23 +61,32 @@ class _Codes(NamedTuple):
 
 
 class Loops:
-    """Codes of similar length that are prepared for the compiled loops."""
+    """Codes that are prepared for the compiled loops.
 
-    def __init__(self, scaled: ScaledCodes, codes: Float[Tensor, "v d"]) -> None:
+    Attributes:
+        alike: whether no code is many times as long as they are on average: the bounds of rounding
+            would be too wide to tell any two codes apart.
+    """
+
+    def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         size, channels = codes.shape
-        block = 8 if size <= 4096 else 16
-        full, power = size + -size % block, max(2, 1 << (channels - 1).bit_length())
+        block, power = 8 if size <= 4096 else 16, max(2, 1 << (channels - 1).bit_length())
+        full = size + -size % block
+        shift, exact = np.zeros(power), np.zeros((size, power))
+        rows, half = np.zeros((full, power), np.float32), np.full(full, -np.inf, np.float32)
+        scale, longest, mean = _prepare(codes.contiguous().numpy(), shift, rows, half, exact)
+        self.alike = longest < 64 * mean
         self.registers = (0,) * power  # a length that is compiled in
         self.codes = _Codes(
-            scale=scaled.scale,
-            shift=_filled(scaled.shift.double(), (power,)).numpy(),
-            error=scaled.error,
-            slack=scaled.slack,
-            radius=np.float32(scaled.radius),
+            scale=scale,
+            shift=shift,
+            error=score_error(channels),
+            slack=distance_slack(channels),
+            radius=np.float32(max(math.sqrt(longest), SHORTEST)),
             block=block,
-            rows=_filled(scaled.rows[:, :-1], (full, power)).numpy(),
-            half=_filled(scaled.rows[:, -1], (full,), -math.inf).numpy(),
-            exact=_filled(codes.double(), (size, power)).numpy(),
+            rows=rows,
+            half=half,
+            exact=exact,
         )
 
     def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
@@ -86,7 +96,7 @@ class Loops:
         most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         threads = min(torch.get_num_threads(), most)
         width = min(_TILE, _SHARE * math.ceil(len(latents) / threads / _SHARE))
-        rows = _filled(latents, (len(latents), len(self.registers))).numpy()
+        rows = _filled(latents, len(self.registers)).numpy()
         problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
         if threads == 1:  # as in a process that was forked, which must not start any
             _search_tiles(*problem)
@@ -99,13 +109,37 @@ class Loops:
         return index, certain
 
 
-def _filled(values: Tensor, shape: tuple[int, ...], value: float = 0.0) -> Tensor:
-    """A contiguous tensor of that shape: the values, and others after them."""
-    if values.shape == shape:
-        return values.contiguous()
-    filled = values.new_full(shape, value)
-    filled[tuple(map(slice, values.shape))] = values
-    return filled
+def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"]:
+    """Contiguous rows with zeros after their channels."""
+    if latents.shape[1] == channels:
+        return latents.contiguous()
+    return torch.nn.functional.pad(latents, (0, channels - latents.shape[1]))
+
+
+@_compiled
+@no_type_check
+def _prepare(codes, shift, rows, half, exact):
+    """Scales codes around their centre; the scale, the largest squared length and the mean."""
+    size, channels = codes.shape
+    low, high, longest, total = np.inf, -np.inf, 0.0, 0.0
+    for code in range(size):
+        for channel in range(channels):
+            x = float(codes[code, channel])
+            low, high = min(low, x), max(high, x)
+            exact[code, channel] = x
+            shift[channel] -= x / size
+    scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
+    for channel in range(channels):
+        shift[channel] *= scale
+    for code in range(size):
+        square = 0.0
+        for channel in range(channels):
+            x = np.float32(shift[channel] + scale * exact[code, channel])
+            rows[code, channel] = x
+            square += float(x) * float(x)
+        half[code] = -square / 2
+        longest, total = max(longest, square), total + square
+    return scale, longest, total / size
 
 
 @_compiled

@@ -8,7 +8,6 @@ from brute_force import nearest_of_all, problem
 
 from quantizers import nearest_chunks
 from quantizers.nearest import nearest
-from quantizers.nearest_codes import ScaledCodes
 
 pytest.importorskip("numba")
 
@@ -16,7 +15,7 @@ pytest.importorskip("numba")
 def _search(latents, codebook):
     from quantizers.nearest_numba import Loops
 
-    return Loops(ScaledCodes(codebook), codebook).search(latents)
+    return Loops(codebook).search(latents)
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4, 7, 8, 11, 16])
