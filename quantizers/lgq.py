@@ -34,7 +34,7 @@ _START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumb
 class _SoftCode(torch.autograd.Function):
     """Of p = softmax(-|z - c|^2 / tau): the mean code, the sum of p^2, and of p over tokens.
 
-    Each product and sum is one pass over p; autograd takes three times as many.
+    Each product and sum is one pass over p, of which autograd would take more and keep copies.
     """
 
     @staticmethod
