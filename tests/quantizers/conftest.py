@@ -279,7 +279,10 @@ def vqp() -> ModuleType:
         return pytest.importorskip("vector_quantize_pytorch")
 
 
-@pytest.fixture(scope="module", params=["products", "loops"])
+@pytest.fixture(
+    scope="module",
+    params=["products", pytest.param("loops", marks=pytest.mark.slow)],  # compiles for long
+)
 def way_to_search(request: pytest.FixtureRequest) -> Iterator[None]:
     """Searches of any size by matrix products, then by the compiled loops."""
     if request.param == "loops" and find_spec("numba") is None:
