@@ -69,11 +69,13 @@ def _search_of(codes: Float[Tensor, "v d"], latents: int) -> Search:
     if loops is None or not loops.alike:
         return Blocks(codes).search
 
+    blocks = cache(lambda: Blocks(codes))  # for the first part of the latents that needs them
+
     def search(latents: Tensor) -> Tensor:
         indices, certain = loops.search(latents)
         if not certain.all():
             doubtful = certain.logical_not_()
-            indices[doubtful] = Blocks(codes).search(latents[doubtful])
+            indices[doubtful] = blocks().search(latents[doubtful])
         return indices
 
     return search

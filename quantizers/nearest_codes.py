@@ -53,7 +53,7 @@ class ScaledCodes:
         torch.mul(self.squares, -0.5, out=self.rows[:, -1])
         largest, mean = float(self.squares.amax()), float(self.squares.mean())
         self.radius = max(math.sqrt(largest), SHORTEST) if largest >= 0 else math.inf
-        self.alike = self.radius < 8 * math.sqrt(mean) if math.isfinite(mean) else False
+        self.alike = self.radius < 8 * math.sqrt(mean)
         self.error = score_error(codes.shape[1])
         self.slack = distance_slack(codes.shape[1])
 
@@ -64,9 +64,6 @@ class ScaledCodes:
         return rows
 
     def longest(self, block: int) -> Float[Tensor, "b 1"]:
-        """Length of the longest code in each block of so many; the last may have fewer."""
-        rest = -len(self.squares) % block
-        squares = (
-            torch.cat([self.squares, self.squares[-1:].expand(rest)]) if rest else self.squares
-        )
-        return squares.view(-1, block).amax(dim=1, keepdim=True).sqrt_().clamp_min_(SHORTEST)
+        """Length of the longest code in each block of so many; all blocks are full."""
+        squares = self.squares.view(-1, block)
+        return squares.amax(dim=1, keepdim=True).sqrt_().clamp_min_(SHORTEST)

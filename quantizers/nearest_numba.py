@@ -18,6 +18,7 @@ from typing import NamedTuple, no_type_check
 import numba
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -113,7 +114,7 @@ def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"
     """Contiguous rows with zeros after their channels."""
     if latents.shape[1] == channels:
         return latents.contiguous()
-    return torch.nn.functional.pad(latents, (0, channels - latents.shape[1]))
+    return F.pad(latents, (0, channels - latents.shape[1]))
 
 
 @_compiled
