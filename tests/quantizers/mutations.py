@@ -151,7 +151,7 @@ def notice(mutation: Mutation) -> str:
 def fails_without_fault(tests: tuple[str, ...]) -> str:
     """The first of some tests that notice faults and fail without one, too, or nothing.
 
-    Twice: a forked process also dies where the machine is out of something.
+    Asked twice: one failure has been seen that no repetition showed.
     """
     failure = first_failure_in_a_fork(tests, None, *UNCHECKED)
     return failure and first_failure_in_a_fork(tests, None, *UNCHECKED)
