@@ -3,13 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 _deferred: ContextVar[list[Tensor] | None] = ContextVar("deferred finite checks", default=None)
@@ -100,7 +100,7 @@ class Quantizer(nn.Module, ABC):
                 f"{type(self).__name__} expects {self.latent_channels} latent channels on axis 1, "
                 f"got an input of shape {tuple(z.shape)}"
             )
-        with torch.autocast(z.device.type, enabled=False):  # bfloat16 cannot count past 256
+        with _without_autocast(z.device.type):  # bfloat16 cannot count past 256
             latent = z.float()
             _refuse_non_finite(latent)  # after the cast: a float64 may overflow in it
             output = self.quantize(latent)
@@ -123,23 +123,33 @@ class Quantizer(nn.Module, ABC):
         return sum(math.log2(size) for size in self.codebook_sizes)
 
 
+def _without_autocast(device_type: str) -> AbstractContextManager[None]:
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
 def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
-    """Raises for NaN and infinity; one pass over `z`, since both survive min and max.
+    """Raises for NaN and infinity; one pass over `z`, since both survive a sum, min and max.
 
     Compiled code stops too, but not with the named error: on a CPU with a RuntimeError or, where
     inductor checks inside a parallel loop, by ending the process; on CUDA with a device assertion.
     """
     if z.numel() == 0:
         return
-    low, high = torch.aminmax(z.detach())
-    finite = torch.isfinite(low) & torch.isfinite(high)
+    z = z.detach()
     if torch.compiler.is_compiling():
-        torch._assert_async(finite, "the latent holds NaN or infinity")
+        torch._assert_async(_are_finite(z), "the latent holds NaN or infinity")
     elif (deferred := _deferred.get()) is not None:
-        deferred.append(finite)
-    elif not finite:
+        deferred.append(_are_finite(z))
+    elif not (math.isfinite(float(z.sum())) or _are_finite(z)):  # the sum alone may overflow
         bad = z.numel() - int(torch.isfinite(z).sum())
         raise NonFiniteLatentError(
             f"the latent of shape {tuple(z.shape)} holds NaN or infinity in {bad} of {z.numel()} "
             "elements; look for a diverging loss or an unscaled input upstream"
         )
+
+
+def _are_finite(z: Float[Tensor, "b c *spatial"]) -> Bool[Tensor, ""]:
+    low, high = torch.aminmax(z)
+    return torch.isfinite(low) & torch.isfinite(high)

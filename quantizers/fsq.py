@@ -23,7 +23,7 @@ exact over all codes, by factorisation.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -31,9 +31,37 @@ from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.entropy import level_entropies
-from quantizers.estimators import straight_through
 from quantizers.losses import check_entropy_losses, entropy_losses
 from quantizers.registry import register
+
+_MOST_UNCLAMPED = 1000
+
+
+class _GridCode(torch.autograd.Function):
+    """The code of each latent, with the gradient of the squashed latent, and its steps from zero.
+
+    A single node: of so few numbers the time goes into operators and what autograd keeps for them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, grid: Tensor, symmetric: bool, clamped: bool
+    ) -> tuple[Tensor, Tensor]:
+        shift, reach, offset, center, unit, lowest, highest = grid.unbind()
+        tanh = torch.tanh(z.movedim(1, -1) + shift)
+        steps = (tanh * reach).sub_(offset)
+        steps = steps.sub_(0.5).ceil_() if symmetric else steps.round_()  # a tie: down, or to even
+        if clamped:
+            steps = steps.clamp_(lowest, highest)
+        ctx.save_for_backward(tanh, reach, unit)
+        ctx.mark_non_differentiable(steps)
+        return steps.add(center).div_(unit).movedim(-1, 1), steps
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None, None, None]:
+        tanh, reach, unit = ctx.saved_tensors
+        grad = (grad.movedim(1, -1) / unit).mul_(reach)
+        return torch.ops.aten.tanh_backward(grad, tanh).movedim(-1, 1), None, None, None
 
 
 @register("fsq")
@@ -63,6 +91,7 @@ class FSQ(Quantizer):
 
     levels: Int[Tensor, " c"]
     strides: Int[Tensor, " c"]
+    grid_bits: Int[Tensor, "7 c"]
 
     def __init__(
         self,
@@ -94,34 +123,33 @@ class FSQ(Quantizer):
         strides = [math.prod(levels[:channel]) for channel in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        bits = _grid(self.levels, symmetric).view(torch.int32)  # floats `half()` would round
+        self.register_buffer("grid_bits", bits, persistent=False)
+        self._index_of_no_steps = sum(
+            size // 2 * stride for size, stride in zip(levels, strides, strict=True)
+        )
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        if self.symmetric:
-            u = torch.tanh(z.movedim(1, -1))
-            digits = (
-                ((u + 1) * (self.levels - 1) / 2 - 0.5).ceil().long()
-            )  # ties to the lower level
-        else:
-            bounded = self._bound(z.movedim(1, -1))
-            u = bounded / self._unit
-            digits = bounded.round().long() + self._unit  # 0 .. levels - 1 in each channel
-        digits = torch.minimum(digits.clamp(min=0), self.levels - 1)  # matters past 1000 levels
+        clamped = max(self._sizes) > _MOST_UNCLAMPED
+        quantized, steps = _GridCode.apply(z, self._grid, self.symmetric, clamped)
+        indices = (steps.long() * self.strides).sum(dim=-1) + self._index_of_no_steps
         return QuantizerOutput(
-            quantized=straight_through(u, self._codes(digits)).movedim(-1, 1),
-            indices=(digits * self.strides).sum(dim=-1).unsqueeze(1),
-            losses=self._losses(u),
+            quantized=quantized, indices=indices.unsqueeze(1), losses=self._losses(z)
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         digits = indices.movedim(1, -1) // self.strides % self.levels
         return self._codes(digits).movedim(-1, 1)
 
-    def _losses(self, u: Float[Tensor, "*position c"]) -> dict[str, Tensor]:
+    def _losses(self, z: Float[Tensor, "b c *spatial"]) -> dict[str, Tensor]:
         if not self.entropy_weight:
             return {}
+        center, unit = self._grid[3:5]
+        u = (self._bound(z.movedim(1, -1)) + center) / unit
+        channels = u.flatten(0, -2).unbind(dim=1)
         logits = [
             -(channel.unsqueeze(1) - codes).square() / self.temperature
-            for channel, codes in zip(u.flatten(0, -2).unbind(dim=1), self._grid(), strict=True)
+            for channel, codes in zip(channels, self._codes_of_channels(), strict=True)
         ]
         return entropy_losses(
             level_entropies(logits, all_processes=self.training),
@@ -129,26 +157,42 @@ class FSQ(Quantizer):
             diversity_weight=self.diversity_weight,
         )
 
-    def _grid(self) -> list[Float[Tensor, " _"]]:
+    def _bound(self, z: Float[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
+        """Squashes each channel so that rounding yields exactly `levels` integers."""
+        shift, reach, offset = self._grid[:3]
+        return torch.tanh(z + shift) * reach - offset
+
+    def _codes_of_channels(self) -> list[Float[Tensor, " _"]]:
         """The levels of each channel, lowest first."""
         digits = torch.arange(max(self._sizes), device=self.levels.device)
         codes = self._codes(digits.unsqueeze(1))  # past its levels a channel's rows mean nothing
         return [codes[:size, channel] for channel, size in enumerate(self._sizes)]
 
-    @property
-    def _unit(self) -> Int[Tensor, " c"]:
-        """How many steps of a code's integer form make 1."""
-        return self.levels - 1 if self.symmetric else self.levels // 2
-
     def _codes(self, digits: Int[Tensor, "*position _"]) -> Float[Tensor, "*position c"]:
-        steps = 2 * digits if self.symmetric else digits
-        return (steps - self._unit).float() / self._unit
+        center, unit = self._grid[3:5]
+        return ((digits - self.levels // 2).float() + center) / unit
 
-    def _bound(self, z: Float[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
-        """Squashes each channel so that rounding yields exactly `levels` integers."""
-        half_range = (self.levels - 1) * (1 + 1e-3) / 2  # just reaches past the outer levels
-        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)  # an even grid is off centre by half
-        return torch.tanh(z + torch.atanh(offset / half_range)) * half_range - offset
+    @property
+    def _grid(self) -> Float[Tensor, "7 c"]:
+        return self.grid_bits.view(torch.float32)
 
     def extra_repr(self) -> str:
         return f"levels={self._sizes}, symmetric={self.symmetric}"
+
+
+def _grid(levels: Int[Tensor, " c"], symmetric: bool) -> Float[Tensor, "7 c"]:
+    """What makes a channel's grid: shift, reach, offset, center, unit, lowest and highest step.
+
+    A latent is round(reach tanh(z + shift) - offset) steps from zero, and its code is (steps +
+    center) / unit.
+    """
+    half_range = (levels - 1).float() / 2
+    offset = (levels % 2 == 0).float() / 2  # an even grid is off centre by half
+    lowest = -(levels // 2).float()
+    bounds = [lowest, levels - 1 + lowest]
+    if symmetric:
+        zero = torch.zeros_like(half_range)
+        return torch.stack([zero, half_range, offset, offset, half_range, *bounds])
+    reach = (levels - 1).float() * (1 + 1e-3) / 2  # just past the outer levels
+    shift = torch.atanh(offset / reach)
+    return torch.stack([shift, reach, offset, torch.zeros_like(reach), -lowest, *bounds])

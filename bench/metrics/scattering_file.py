@@ -22,6 +22,7 @@ import torch
 
 from bench.files import replacing
 from bench.metrics.scattering import VERSION, Scattering, scattering_identity
+from bench.options import OptionError, read_options
 
 SHA256: Final = "ee85d6796342bc248e49ab7ce53194b115d00e76ba54feac60b0f1ae2205a276"
 _FOLDER: Final = Path(__file__).parent
@@ -34,16 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(__doc__)
         return 0
-    given = [argument.partition("=") for argument in arguments]
-    if len(given) > 1 or any(key != "folder" or not value for key, _, value in given):
-        print(f"error: got {' '.join(arguments)}; known: folder=DIR", file=sys.stderr)
-        return 2
-    path = scattering_path(Path(given[0][2]) if given else _FOLDER)
-    content = scattering_bytes()
     try:
+        options = read_options(arguments, {"folder": str(_FOLDER)})
+        path, content = scattering_path(Path(options["folder"])), scattering_bytes()
         with replacing(path) as temporary:
             temporary.write_bytes(content)
-    except OSError as error:
+    except (OptionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{path}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")

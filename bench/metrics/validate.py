@@ -30,6 +30,7 @@ from bench.metrics.curves import draw_curves
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import DIMENSION, scattering_identity
 from bench.metrics.scattering_file import load_scattering
+from bench.options import OptionError, read_options
 from bench.statistics.distribution import frechet_distance
 
 ACCEPTED = 0.9  # rank correlation
@@ -72,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(__doc__)
         return 0
-    given = [argument.partition("=") for argument in arguments]
-    if any(key != "leaderboards" for key, _, _ in given):
-        print(f"error: got {' '.join(arguments)}; known: leaderboards=FOLDER", file=sys.stderr)
+    try:
+        folder = Path(read_options(arguments, {"leaderboards": "leaderboards"})["leaderboards"])
+    except OptionError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    folder = Path(given[-1][2] if given else "leaderboards")
     images = test_images(load_data("photos", image_size=_IMAGE_SIZE).test)
     sets = {d.name: damaged_equally(d, images, DAMAGES) for d in DISTORTIONS}
     verdicts = {name: judge(f, images, sets) for name, f in extractors().items()}

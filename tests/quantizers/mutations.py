@@ -32,7 +32,7 @@ TESTS = "tests/quantizers/"
 FAULTS = Path(__file__).with_suffix(".txt")
 LAWS = tuple(sorted(path.name for path in Path(__file__).parent.glob("test_contract*.py")))
 OWN_TESTS = {
-    "base": ("test_registry.py", *LAWS),
+    "base": ("test_registry.py", "test_finite_checks.py", *LAWS),
     "bits": ("test_lfq.py", "test_bsq.py", "test_grouped_lfq.py"),
     "groups": ("test_product_vq.py", "test_mgvq.py"),
     "gsq": ("test_gsq.py", "test_gsq_codebook.py", "test_gsq_entropy.py", "test_processes.py"),

@@ -43,3 +43,13 @@ def test_outside_a_forward_pass_raises_at_once(quantizer):
         quantizer(broken)
     with pytest.raises(NonFiniteLatentError, match="in 6 of 6 elements"):
         quantizer(broken)
+
+
+def test_an_empty_latent_has_nothing_to_check(quantizer):
+    with deferred_finite_checks() as check:
+        quantizer(torch.empty(0, 2, 3))
+        check()
+
+
+def test_finite_latents_whose_sum_overflows_are_taken(quantizer):
+    assert quantizer(torch.full((1, 2, 3), 3e38)).quantized.isfinite().all()

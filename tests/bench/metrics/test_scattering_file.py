@@ -86,9 +86,9 @@ def test_a_run_is_refused_with_another_file_before_it_trains(bench, tmp_path, mo
     assert not list((tmp_path / "runs").glob("*/*"))
 
 
-@pytest.mark.parametrize("words", [["folder"], ["folder="], ["foldr=a"], ["folder=a", "folder=b"]])
+@pytest.mark.parametrize("words", [["folder"], ["folder="], ["foldr=a"]])
 def test_a_typo_is_one_message_and_writes_nothing(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    assert "known: folder=DIR" in capsys.readouterr().err
+    assert "known: folder=" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
