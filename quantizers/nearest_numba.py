@@ -1,8 +1,9 @@
-"""The exact search as loops that Numba compiles, for few channels.
+"""The exact search as loops that Numba compiles.
 
 A score of few channels is done in less time than it takes to write it down. So the scores of two
-codes at a time stay in registers, for a tile of latents that stays in the nearest cache, and only
-the best two blocks of codes are kept for each latent. Where these are further apart than rounding
+codes at a time stay in registers, for a tile of latents that stays in a cache, and only the best
+two blocks of codes are kept for each latent. Channels are taken few at a time: as many as there are
+registers for. Where these are further apart than rounding
 explains (`nearest_codes` has scores and their bounds), distances to the codes of the best block are
 computed in float64, for a few other latents those to all codes. All others, and those with two
 distances that float64 in another order of summation could not tell apart, are not certain, and the
@@ -24,6 +25,8 @@ from torch import Tensor
 
 from quantizers.nearest_codes import SHORTEST, distance_slack, score_error
 
+_NARROW = 16  # channels, for all of which there are registers
+_AT_A_TIME = 4  # of more channels
 _TILE = 528  # latents; channels must not lie a power of two apart
 _LINE = 16  # numbers of float32 in a line of a cache
 _SHARE = 64  # latents, or a multiple, for each thread
@@ -44,10 +47,10 @@ class _Codes(NamedTuple):
         scale, shift: of coordinates, which are shift + scale * x.
         error, slack: see `score_error` and `distance_slack`.
         radius: length of the longest scaled code.
-        block: number of codes in a block, even.
+        block: number of codes in a block, a multiple of four.
         rows: (b, k), scaled codes, and zeros that fill the last block.
         half: (b,), minus half of their squared lengths, and -infinity.
-        exact: (v, k), codes in float64.
+        exact: (v, k), codes as they were given.
     """
 
     scale: float
@@ -71,13 +74,13 @@ class Loops:
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         size, channels = codes.shape
-        block, power = 8 if size <= 4096 else 16, max(2, 1 << (channels - 1).bit_length())
-        full = size + -size % block
-        shift, exact = np.zeros(power), np.zeros((size, power))
-        rows, half = np.zeros((full, power), np.float32), np.full(full, -np.inf, np.float32)
-        scale, longest, mean = _prepare(codes.contiguous().numpy(), shift, rows, half, exact)
+        block, step = 8 if size <= 4096 else 16, _channels_at_a_time(channels)
+        full, width = size + -size % block, channels + -channels % step
+        exact, shift = _filled(codes, width).numpy(), np.zeros(width)
+        rows, half = np.zeros((full, width), np.float32), np.full(full, -np.inf, np.float32)
+        scale, longest, mean = _prepare(exact, channels, shift, rows, half)
         self.alike = longest < 64 * mean
-        self.registers = (0,) * power  # a length that is compiled in
+        self.registers = (0,) * step  # a length that is compiled in
         self.codes = _Codes(
             scale=scale,
             shift=shift,
@@ -97,7 +100,7 @@ class Loops:
         most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         threads = min(torch.get_num_threads(), most)
         width = min(_TILE, _SHARE * math.ceil(len(latents) / threads / _SHARE))
-        rows = _filled(latents, len(self.registers)).numpy()
+        rows = _filled(latents, self.codes.rows.shape[1]).numpy()
         problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
         if threads == 1:  # as in a process that was forked, which must not start any
             _search_tiles(*problem)
@@ -110,6 +113,12 @@ class Loops:
         return index, certain
 
 
+def _channels_at_a_time(channels: int) -> int:
+    if channels > _NARROW:
+        return _AT_A_TIME
+    return max(2, 1 << (channels - 1).bit_length())
+
+
 def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"]:
     """Contiguous rows with zeros after their channels."""
     if latents.shape[1] == channels:
@@ -119,15 +128,14 @@ def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"
 
 @_compiled
 @no_type_check
-def _prepare(codes, shift, rows, half, exact):
+def _prepare(exact, channels, shift, rows, half):
     """Scales codes around their centre; the scale, the largest squared length and the mean."""
-    size, channels = codes.shape
+    size = len(exact)
     low, high, longest, total = np.inf, -np.inf, 0.0, 0.0
     for code in range(size):
         for channel in range(channels):
-            x = float(codes[code, channel])
+            x = float(exact[code, channel])
             low, high = min(low, x), max(high, x)
-            exact[code, channel] = x
             shift[channel] -= x / size
     scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
     for channel in range(channels):
@@ -171,12 +179,13 @@ def _aligned(size):
 def _search_tile(registers, codes, latents, first, width, index, certain):
     """Searches for some latents, from the first on."""
     count = min(width, len(latents) - first)
-    tile = _aligned(len(registers) * width).reshape(len(registers), width)
+    channels = latents.shape[1]
+    tile = _aligned(channels * width).reshape(channels, width)
     norm = np.zeros(width, np.float32)
     tile[:] = 0
     for place in range(count):
         square = np.float32(0)
-        for channel in range(len(registers)):
+        for channel in range(channels):
             x = np.float32(codes.shift[channel] + codes.scale * latents[first + place, channel])
             tile[channel, place] = x
             square += x * x
@@ -202,23 +211,28 @@ def _search_tile(registers, codes, latents, first, width, index, certain):
 def _best_blocks(registers, codes, tile):
     """For each latent of a tile the highest scores of the best two blocks, and which is best."""
     width = tile.shape[1]
-    score, highest, second = _aligned(width), _aligned(width), _aligned(width)
+    highest, second = _aligned(width), _aligned(width)
     likely = _aligned(width)  # an integer, as wide as the others
     highest[:] = second[:] = -np.inf
     likely[:] = 0
+    score = _aligned(width)
+    sums = _aligned(width), _aligned(width), _aligned(width), _aligned(width)
     for block in range(0, len(codes.half), codes.block):
-        _score_block(registers, codes.rows, codes.half, block, block + codes.block, tile, score)
+        score[:] = -np.inf
+        if len(tile) == len(registers):
+            _score_narrow(registers, codes, block, tile, score)
+        else:
+            _score_wide(registers, codes, block, tile, score, *sums)
         _keep_two_highest(np.float32(block), score, highest, second, likely)
     return highest, second, likely
 
 
 @_compiled_in_any_order
 @no_type_check
-def _score_block(registers, rows, half, first, last, tile, highest):
+def _score_narrow(registers, codes, first, tile, highest):
     """The highest score of a block's codes for each latent of a tile."""
-    for place in range(len(highest)):
-        highest[place] = -np.inf
-    for code in range(first, last, 2):
+    rows, half = codes.rows, codes.half
+    for code in range(first, first + codes.block, 2):
         for place in range(len(highest)):
             one, two = half[code], half[code + 1]
             for channel in range(len(registers)):
@@ -226,6 +240,30 @@ def _score_block(registers, rows, half, first, last, tile, highest):
                 one += rows[code, channel] * x
                 two += rows[code + 1, channel] * x
             highest[place] = max(highest[place], max(one, two))
+
+
+@_compiled_in_any_order
+@no_type_check
+def _score_wide(registers, codes, first, tile, highest, s0, s1, s2, s3):
+    """The same for more channels than there are registers: sums are kept in between."""
+    rows, half = codes.rows, codes.half
+    for code in range(first, first + codes.block, 4):
+        for place in range(len(highest)):
+            s0[place], s1[place] = half[code], half[code + 1]
+            s2[place], s3[place] = half[code + 2], half[code + 3]
+        for base in range(0, len(tile), len(registers)):
+            for place in range(len(highest)):
+                zero, one, two, three = s0[place], s1[place], s2[place], s3[place]
+                for channel in range(base, base + len(registers)):
+                    x = tile[channel, place]
+                    zero += rows[code, channel] * x
+                    one += rows[code + 1, channel] * x
+                    two += rows[code + 2, channel] * x
+                    three += rows[code + 3, channel] * x
+                s0[place], s1[place], s2[place], s3[place] = zero, one, two, three
+        for place in range(len(highest)):
+            best = max(max(s0[place], s1[place]), max(s2[place], s3[place]))
+            highest[place] = max(highest[place], best)
 
 
 @_compiled_in_any_order
@@ -264,8 +302,8 @@ def _nearest_code(registers, exact, first, last, latents, latent, near):
     least, second, nearest = np.inf, np.inf, 0
     for code in range(first, last):
         distance = 0.0
-        for channel in range(len(registers)):
-            difference = exact[code, channel] - latents[latent, channel]
+        for channel in range(exact.shape[1]):
+            difference = float(exact[code, channel]) - float(latents[latent, channel])
             distance += difference * difference
         second = min(second, max(least, distance))
         nearest = code if distance < least else nearest
