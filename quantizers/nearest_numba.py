@@ -134,7 +134,7 @@ def _prepare(exact, channels, shift, rows, half):
     low, high, longest, total = np.inf, -np.inf, 0.0, 0.0
     for code in range(size):
         for channel in range(channels):
-            x = float(exact[code, channel])
+            x = np.float64(exact[code, channel])
             low, high = min(low, x), max(high, x)
             shift[channel] -= x / size
     scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
@@ -145,7 +145,7 @@ def _prepare(exact, channels, shift, rows, half):
         for channel in range(channels):
             x = np.float32(shift[channel] + scale * exact[code, channel])
             rows[code, channel] = x
-            square += float(x) * float(x)
+            square += np.float64(x) * np.float64(x)
         half[code] = -square / 2
         longest, total = max(longest, square), total + square
     return scale, longest, total / size
@@ -303,7 +303,7 @@ def _nearest_code(registers, exact, first, last, latents, latent, near):
     for code in range(first, last):
         distance = 0.0
         for channel in range(exact.shape[1]):
-            difference = float(exact[code, channel]) - float(latents[latent, channel])
+            difference = np.float64(exact[code, channel]) - np.float64(latents[latent, channel])
             distance += difference * difference
         second = min(second, max(least, distance))
         nearest = code if distance < least else nearest
