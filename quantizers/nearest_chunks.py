@@ -1,18 +1,21 @@
 """Exact nearest-code search in any number of channels, one chunk of the codebook after another.
 
-Matrix products search each chunk (`nearest_blocks`) or, where Numba is installed, compiled loops
-(`nearest_numba`), which leave to the products what they cannot prove. Both find the same code for every latent: the one at the smallest distance in float64.
+Matrix products search each chunk (`nearest_blocks`). Where Numba is installed, compiled code does:
+a tree for many codes of few channels (`nearest_tree`), else loops (`nearest_numba`). Each leaves to
+the next what it cannot prove. All find the same code for every latent: the one at the smallest
+distance in float64.
 """
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.nearest_blocks import Blocks
@@ -23,9 +26,19 @@ _LATENTS = 1 << 16  # that are searched at a time
 _COMPARED = 1 << 16  # coordinates that are compared in float64 at a time: 512 KiB
 _MOST_CHANNELS = 256  # of the loops; products of more are as fast
 _WORTH_LOADING = 1 << 20  # products; of fewer a search takes less than a millisecond
+_CHANNELS_OF_A_TREE = 6  # at most; of more it meets too many codes
+_CODES_OF_A_TREE = 1 << 10  # at least, times two for every channel
+_LATENTS_OF_A_TREE = 1 << 14  # at least: it takes as long to build as these to search
 
 Coordinates = Callable[[Tensor], Tensor]
 Search = Callable[[Tensor], Tensor]
+
+
+class Attempt(Protocol):
+    """Codes that are prepared for a search which may leave some latents."""
+
+    def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Index of the nearest code for each latent, and whether it is certain."""
 
 
 def search_chunks(
@@ -84,22 +97,33 @@ class _Nearest:
 
 def _search_of(codes: Float[Tensor, "v d"], latents: int) -> Search:
     """The fastest exact search among these codes for so many latents."""
-    worth_it = codes.shape[1] <= _MOST_CHANNELS and codes.numel() * latents >= _WORTH_LOADING
-    numba = _numba() if worth_it else None
-    loops = numba.Loops(codes) if numba else None
-    if loops is None or not loops.alike:
-        return Blocks(codes).search
+    attempts = [cache(partial(kind, codes)) for kind in _worth_trying(codes, latents)]
+    blocks = cache(partial(Blocks, codes))  # each is prepared when the first latent needs it
 
-    blocks = cache(lambda: Blocks(codes))  # for the first part of the latents that needs them
-
-    def search(latents: Tensor) -> Tensor:
-        indices, certain = loops.search(latents)
+    def search(latents: Tensor, first: int = 0) -> Tensor:
+        if first == len(attempts):
+            return blocks().search(latents)
+        indices, certain = attempts[first]().search(latents)
         if not certain.all():
             doubtful = certain.logical_not_()
-            indices[doubtful] = blocks().search(latents[doubtful])
+            indices[doubtful] = search(latents[doubtful], first + 1)
         return indices
 
     return search
+
+
+def _worth_trying(codes: Float[Tensor, "v d"], latents: int) -> list[Callable[[Tensor], Attempt]]:
+    """What may search for some or all of the latents faster than products do, in turn."""
+    size, channels = codes.shape
+    if codes.numel() * latents < _WORTH_LOADING or channels > _MOST_CHANNELS:
+        return []
+    numba = _numba()
+    if numba is None:
+        return []
+    for_a_tree = size >= _CODES_OF_A_TREE << channels and latents >= _LATENTS_OF_A_TREE
+    if 1 < channels <= _CHANNELS_OF_A_TREE and for_a_tree:
+        return [import_module("quantizers.nearest_tree").Tree, numba.Loops]
+    return [numba.Loops]
 
 
 @cache

@@ -9,21 +9,26 @@ computed in float64, for a few other latents those to all codes. All others, and
 distances that float64 in another order of summation could not tell apart, are not certain, and the
 caller searches for them otherwise: so no index depends on these loops.
 
-They run on torch's number of threads. Compiled code is kept on disk (`NUMBA_CACHE_DIR`).
 """
 
 import math
-from threading import Lock
 from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from numba import prange
 from torch import Tensor
 
 from quantizers.nearest_codes import SHORTEST, distance_slack, score_error
+from quantizers.numba_threads import (
+    compiled,
+    compiled_in_any_order,
+    compiled_in_parallel,
+    run,
+    threads,
+)
 
 _NARROW = 16  # channels, for all of which there are registers
 _AT_A_TIME = 4  # of more channels
@@ -32,12 +37,6 @@ _LINE = 16  # numbers of float32 in a line of a cache
 _SHARE = 64  # latents, or a multiple, for each thread
 _COMPARED = 4  # latents of a tile that are compared with all codes
 _LONGEST = np.float32(2**60)  # of a scaled latent: no score overflows
-
-_compiled = numba.njit(nogil=True, error_model="numpy", cache=True)
-_compiled_in_any_order = numba.njit(  # of sums; and of numbers, never NaN
-    nogil=True, error_model="numpy", cache=True, fastmath={"contract", "nnan", "nsz", "reassoc"}
-)
-_one_at_a_time = Lock()  # not every thread pool of Numba can be used from two threads
 
 
 class _Codes(NamedTuple):
@@ -97,19 +96,11 @@ class Loops:
         """Index of the nearest code for each latent, and whether it is certain."""
         index = torch.empty(len(latents), dtype=torch.int64)
         certain = torch.empty(len(latents), dtype=torch.bool)
-        most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        threads = min(torch.get_num_threads(), most)
-        width = min(_TILE, _SHARE * math.ceil(len(latents) / threads / _SHARE))
+        shares = max(1, math.ceil(len(latents) / threads() / _SHARE))
+        width = min(_TILE, _SHARE * shares)
         rows = _filled(latents, self.codes.rows.shape[1]).numpy()
         problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
-        if threads == 1:  # as in a process that was forked, which must not start any
-            _search_tiles(*problem)
-        else:
-            with _one_at_a_time:
-                before = numba.get_num_threads()
-                numba.set_num_threads(threads)
-                _search_tiles_in_parallel(*problem)
-                numba.set_num_threads(before)
+        run(_search_tiles, _search_tiles_in_parallel, problem)
         return index, certain
 
 
@@ -126,7 +117,7 @@ def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"
     return F.pad(latents, (0, channels - latents.shape[1]))
 
 
-@_compiled
+@compiled
 @no_type_check
 def _prepare(exact, channels, shift, rows, half):
     """Scales codes around their centre; the scale, the largest squared length and the mean."""
@@ -151,21 +142,21 @@ def _prepare(exact, channels, shift, rows, half):
     return scale, longest, total / size
 
 
-@_compiled
+@compiled
 @no_type_check
 def _search_tiles(registers, codes, latents, width, index, certain):
     for first in range(0, len(latents), width):
         _search_tile(registers, codes, latents, first, width, index, certain)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@compiled_in_parallel
 @no_type_check
 def _search_tiles_in_parallel(registers, codes, latents, width, index, certain):
-    for number in numba.prange((len(latents) + width - 1) // width):
+    for number in prange((len(latents) + width - 1) // width):
         _search_tile(registers, codes, latents, number * width, width, index, certain)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _aligned(size):
     """An array that begins with a line of the cache, so that no vector lies in two of them."""
@@ -174,7 +165,7 @@ def _aligned(size):
     return room[first : first + size]
 
 
-@_compiled
+@compiled
 @no_type_check
 def _search_tile(registers, codes, latents, first, width, index, certain):
     """Searches for some latents, from the first on."""
@@ -206,7 +197,7 @@ def _search_tile(registers, codes, latents, first, width, index, certain):
         )
 
 
-@_compiled
+@compiled
 @no_type_check
 def _best_blocks(registers, codes, tile):
     """For each latent of a tile the highest scores of the best two blocks, and which is best."""
@@ -227,7 +218,7 @@ def _best_blocks(registers, codes, tile):
     return highest, second, likely
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 @no_type_check
 def _score_narrow(registers, codes, first, tile, highest):
     """The highest score of a block's codes for each latent of a tile."""
@@ -242,7 +233,7 @@ def _score_narrow(registers, codes, first, tile, highest):
             highest[place] = max(highest[place], max(one, two))
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 @no_type_check
 def _score_wide(registers, codes, first, tile, highest, s0, s1, s2, s3):
     """The same for more channels than there are registers: sums are kept in between."""
@@ -266,7 +257,7 @@ def _score_wide(registers, codes, first, tile, highest, s0, s1, s2, s3):
             highest[place] = max(highest[place], best)
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 @no_type_check
 def _keep_two_highest(block, score, highest, second, likely):
     """Takes a block's scores into the two highest of each latent."""
@@ -277,7 +268,7 @@ def _keep_two_highest(block, score, highest, second, likely):
         highest[place] = max(new, old)
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 @no_type_check
 def _lower_to_least(highest, norm, error, slack, radius):
     """Makes of the highest score of each latent the least that its nearest code's is computed as.
@@ -295,7 +286,7 @@ def _lower_to_least(highest, norm, error, slack, radius):
         highest[place] -= 2 * error * length * (norm[place] + length) + slack * reach * reach
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 @no_type_check
 def _nearest_code(registers, exact, first, last, latents, latent, near):
     """The nearest of some codes in float64, and whether no other order of sums finds another."""

@@ -8,15 +8,16 @@ not further away than the nearest code so far. So it meets few of the codes, how
 Distances and gaps are computed in float64 in the same order of channels, so that no gap is above
 the distance to a code in its box: rounding is monotone. Two distances that another order could not
 tell apart leave a latent that is not certain, as in `nearest_numba`; of two channels there is but
-one order, and the lowest index of the nearest codes is found.
+one order, and the lowest index of the nearest codes is found. Where most codes are about as near as
+the nearest, none can be left out: a latent that visits many leaves is not certain either.
 """
 
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import prange
 import torch
 from jaxtyping import Bool, Float, Int
+from numba import prange
 from torch import Tensor
 
 from quantizers.nearest_codes import distance_slack
@@ -25,6 +26,7 @@ from quantizers.numba_threads import compiled, compiled_in_parallel, run
 _LEAF = 16  # codes
 _SHARE = 1024  # latents that a thread takes at a time
 _DEEPEST = 64  # levels
+_MOST_LEAVES = 32  # that a latent visits, and one of 32 of all leaves: then it is not worth it
 
 
 class _Nodes(NamedTuple):
@@ -76,7 +78,7 @@ class Tree:
 
 
 def _halved(codes: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "w d"], Int[Tensor, " w"]]:
-    """Codes in the order of leaves, filled with infinity up to a power of two of them, and names."""
+    """Codes in the order of leaves, a power of two, filled with infinity; and their indices."""
     size, channels = codes.shape
     halvings = max(0, -(-size // _LEAF) - 1).bit_length()
     missing = (_LEAF << halvings) - size
@@ -124,8 +126,9 @@ def _search_tree(channels, nodes, latents, latent, waiting, gaps):
     """The nearest code, and whether no other order of sums finds another."""
     leaves = (len(nodes.low) + 1) // 2
     least, second, nearest = np.inf, np.inf, 0
+    left = _MOST_LEAVES + leaves // 32
     waiting[0], gaps[0], count = 0, 0.0, 1
-    while count:
+    while count and left:
         count -= 1
         node, gap = waiting[count], gaps[count]
         while gap <= least * nodes.near and node < leaves - 1:
@@ -143,16 +146,20 @@ def _search_tree(channels, nodes, latents, latent, waiting, gaps):
             node = nearer
         if gap > least * nodes.near:
             continue
+        left -= 1
         first = (node - leaves + 1) * _LEAF
         for code in range(first, first + _LEAF):
             distance = 0.0
             for channel in range(len(channels)):
-                difference = np.float64(nodes.codes[code, channel]) - np.float64(latents[latent, channel])
+                difference = np.float64(nodes.codes[code, channel]) - np.float64(
+                    latents[latent, channel]
+                )
                 distance += difference * difference
             second = min(second, max(least, distance))
             if distance < least or (distance == least and nodes.order[code] < nearest):
                 least, nearest = distance, nodes.order[code]
-    return nearest, len(channels) == 2 or second > least * nodes.near
+    certain = len(channels) == 2 or second > least * nodes.near
+    return nearest, certain and left > 0
 
 
 @compiled

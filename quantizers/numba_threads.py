@@ -24,7 +24,9 @@ def threads() -> int:
     return min(torch.get_num_threads(), most)
 
 
-def run(serial: Callable[..., None], parallel: Callable[..., None], problem: tuple[Any, ...]) -> None:
+def run(
+    serial: Callable[..., None], parallel: Callable[..., None], problem: tuple[Any, ...]
+) -> None:
     """Calls the one that suits torch's number of threads: both do the same."""
     if threads() == 1:  # as in a process that was forked, which must not start any
         serial(*problem)

@@ -281,13 +281,16 @@ def vqp() -> ModuleType:
 
 @pytest.fixture(
     scope="module",
-    params=["products", pytest.param("loops", marks=pytest.mark.slow)],  # compiles for long
+    params=["products", *(pytest.param(way, marks=pytest.mark.slow) for way in ("loops", "tree"))],
 )
 def way_to_search(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Searches of any size by matrix products, then by the compiled loops."""
-    if request.param == "loops" and find_spec("numba") is None:
+    """Searches of any size by matrix products, by compiled loops, and by a tree where it can be."""
+    way = request.param
+    if way != "products" and find_spec("numba") is None:
         pytest.skip("numba is not installed")
     with pytest.MonkeyPatch.context() as patch:
-        worth_it = math.inf if request.param == "products" else 0
-        patch.setattr(nearest_chunks, "_WORTH_LOADING", worth_it)
+        patch.setattr(nearest_chunks, "_WORTH_LOADING", math.inf if way == "products" else 0)
+        if way == "tree":
+            patch.setattr(nearest_chunks, "_CODES_OF_A_TREE", 0)
+            patch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 0)
         yield

@@ -41,12 +41,17 @@ OWN_TESTS = {
     "losses": ("test_losses.py",),
     "nearest": ("test_nearest.py",),
     "nearest_blocks": ("test_nearest_blocks.py", "test_nearest.py"),
-    "nearest_chunks": ("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest.py"),
+    "nearest_chunks": (
+        *("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest_tree.py"),
+        "test_nearest.py",
+    ),
     "nearest_codes": ("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest.py"),
     "nearest_float32": ("test_nearest_float32.py",),
     "nearest_numba": ("test_nearest_numba.py", "test_nearest_blocks.py", "test_nearest.py"),
+    "nearest_tree": ("test_nearest_tree.py",),
     "nearest_sorted": ("test_nearest_sorted.py", "test_nearest.py"),
     "none": LAWS,
+    "numba_threads": ("test_nearest_numba.py",),
     "processes": ("test_processes.py", "test_lgq.py", "test_entropy.py"),
 }
 MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,

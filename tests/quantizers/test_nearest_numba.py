@@ -18,13 +18,22 @@ def _search(latents, codebook):
     return Loops(codebook).search(latents)
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4, 7, 8, 11, 16])
+@pytest.mark.parametrize("channels", [2, 3, 4, 7, 8, 11, 16, 17, 40, 130])
 @pytest.mark.parametrize("codes", [1, 2, 7, 8, 9, 300, 4097])
 def test_what_is_certain_is_right_and_nearly_all_is_certain(channels, codes):
     latents, codebook = problem((700, codes, channels), seed=channels)
     found, certain = _search(latents, codebook)
     assert torch.equal(found[certain], nearest_of_all(latents, codebook)[certain])
     assert certain.float().mean() > 0.99
+
+
+def test_codes_close_together_and_far_from_the_latents_are_told_apart_in_float64():
+    """In float32 the distances of half of them are equal."""
+    latents, codebook = problem((700, 2000, 3), seed=4)
+    codebook *= 1e-4
+    found, certain = _search(latents, codebook)
+    assert torch.equal(found[certain], nearest_of_all(latents, codebook)[certain])
+    assert certain.float().mean() > 0.9
 
 
 @pytest.mark.parametrize("codes", [40, 5000])
