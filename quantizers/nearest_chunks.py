@@ -52,6 +52,8 @@ def search_chunks(
         coordinates: makes the coordinates to compare, finite, from latents or from codes: a row of
             float32 or float64 from each.
     """
+    if len(latents) == 0:
+        return torch.empty(0, dtype=torch.int64)
     keep_freed_memory()
     parts = latents.split(_LATENTS)
     chunks = codebook.chunk(-(-codebook.numel() // _PREPARED))

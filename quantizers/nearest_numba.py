@@ -96,8 +96,7 @@ class Loops:
         """Index of the nearest code for each latent, and whether it is certain."""
         index = torch.empty(len(latents), dtype=torch.int64)
         certain = torch.empty(len(latents), dtype=torch.bool)
-        shares = max(1, math.ceil(len(latents) / threads() / _SHARE))
-        width = min(_TILE, _SHARE * shares)
+        width = min(_TILE, _SHARE * math.ceil(len(latents) / threads() / _SHARE))
         rows = _filled(latents, self.codes.rows.shape[1]).numpy()
         problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
         run(_search_tiles, _search_tiles_in_parallel, problem)

@@ -132,16 +132,13 @@ def _search_tree(channels, nodes, latents, latent, waiting, gaps):
         count -= 1
         node, gap = waiting[count], gaps[count]
         while gap <= least * nodes.near and node < leaves - 1:
-            node = 2 * node + 1
-            gap = _gap(channels, nodes, node, latents, latent)
-            other = _gap(channels, nodes, node + 1, latents, latent)
-            nearer = node
+            nearer, further = 2 * node + 1, 2 * node + 2
+            gap = _gap(channels, nodes, nearer, latents, latent)
+            other = _gap(channels, nodes, further, latents, latent)
             if other < gap:
-                nearer, node, gap, other = node + 1, node, other, gap
-            else:
-                node = node + 1
+                nearer, further, gap, other = further, nearer, other, gap
             if other <= least * nodes.near:
-                waiting[count], gaps[count] = node, other
+                waiting[count], gaps[count] = further, other
                 count += 1
             node = nearer
         if gap > least * nodes.near:
@@ -151,9 +148,8 @@ def _search_tree(channels, nodes, latents, latent, waiting, gaps):
         for code in range(first, first + _LEAF):
             distance = 0.0
             for channel in range(len(channels)):
-                difference = np.float64(nodes.codes[code, channel]) - np.float64(
-                    latents[latent, channel]
-                )
+                x = np.float64(latents[latent, channel])
+                difference = np.float64(nodes.codes[code, channel]) - x
                 distance += difference * difference
             second = min(second, max(least, distance))
             if distance < least or (distance == least and nodes.order[code] < nearest):
