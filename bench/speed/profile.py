@@ -12,14 +12,16 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from bench.flops import flop_counter
 from bench.speed.page import Section, duration, say
 from bench.speed.targets import Target
-from bench.speed.timing import LONG_SECONDS, synchronize, timed
+from bench.speed.timing import LONG_SECONDS, peak_flops_per_second, synchronize, timed
 
 _TEXT = """The call behind each target that was not reached, in torch's profiler: its time without
 the profiler, how many {kinds} it runs, and the {most} that take most of the profiled time
-themselves, with their number and share. {rest} is in none of them. Of a training step it is the
-forward and backward pass of the quantizer alone."""
+themselves, with their number and share. {rest} is in none of them. `products alone`: what its
+matrix products and searches would take at the float32 peak of this machine, that of a large product
+or convolution. Of a training step it is the forward and backward pass of the quantizer alone."""
 
 _MOST = 5
 _CALLS = 20
@@ -32,11 +34,13 @@ class Profile:
 
     Attributes:
         seconds: without the profiler, median.
+        flops: of matrix products and searches.
         counts: how often each operator runs.
         shares: of the profiled time, each operator's own; the largest first.
     """
 
     seconds: float
+    flops: int
     counts: dict[str, int]
     shares: dict[str, float]
 
@@ -48,7 +52,8 @@ def where_time_goes(targets: Sequence[Target], device: torch.device) -> Section 
         if target.reached is False and target.set_out:
             say(f"profile: {target.what}")
             with torch.random.fork_rng():
-                rows.append(_row(target, profiled(target.set_out(), device)))
+                found = profiled(target.set_out(), device)
+            rows.append(_row(target, found, peak_flops_per_second(device, torch.float32)))
     on_gpu = device.type == "cuda"
     text = _TEXT.format(
         kinds="kernels" if on_gpu else "operators",
@@ -70,6 +75,8 @@ def profiled(call: Callable[[], Any], device: torch.device) -> Profile:
     with profile(activities=activities) as recorded:
         taken = sum(timed(call, device)[0] for _ in range(calls))
     synchronize(device)
+    with flop_counter() as counter:
+        call()
     counts, shares = {}, {}
     for event in recorded.key_averages():
         on_device = event.device_type == DeviceType.CUDA
@@ -79,10 +86,11 @@ def profiled(call: Callable[[], Any], device: torch.device) -> Profile:
         counts[event.key] = round(event.count / calls)
         shares[event.key] = own / 1e6 / taken
     ordered = sorted(shares, key=lambda name: -shares[name])
-    return Profile(seconds, counts, {name: shares[name] for name in ordered})
+    flops = counter.get_total_flops()
+    return Profile(seconds, flops, counts, {name: shares[name] for name in ordered})
 
 
-def _row(target: Target, found: Profile) -> dict[str, str]:
+def _row(target: Target, found: Profile, peak: float) -> dict[str, str]:
     top = list(found.shares)[:_MOST]
     named = (
         f"`{name[:_LONGEST_NAME]}` x {found.counts[name]}: {found.shares[name]:.0%}" for name in top
@@ -92,6 +100,7 @@ def _row(target: Target, found: Profile) -> dict[str, str]:
         "target": target.what,
         "measured": target.measured,
         "call": duration(found.seconds),
+        "products alone": duration(found.flops / peak) if found.flops else "-",
         "operators": f"{sum(found.counts.values()):,}",
         "most time": ", ".join(named),
         "in none": f"{rest:.0%}",

@@ -50,5 +50,16 @@ def test_the_search_counts_two_operations_a_channel_for_each_latent_and_code(cou
     assert large - small == 2 * latents * 8 * (1024 - 256)
 
 
+def test_the_four_products_of_soft_codes_count(counted):
+    """Logits, and the gradients of probabilities, of latents and of codes."""
+    settings = ("quantizer=ibq", "quantizer.latent_channels=8")
+    small, large = (
+        counted(*settings, f"quantizer.codebook_size={size}", f"rate={rate}")
+        for size, rate in ((256, 8), (1024, 10))
+    )
+    latents = 4 * 64
+    assert large - small == 4 * 2 * latents * 8 * (1024 - 256)
+
+
 def test_the_discriminator_counts(counted):
     assert counted("recipe.discriminator.name=none") < counted()

@@ -101,6 +101,7 @@ def test_targets_that_are_missed_get_a_profile_of_their_call(tmp_path, monkeypat
 def test_a_profile_has_own_times_as_shares_and_counts_of_one_call():
     a = torch.ones(256, 256)
     found = profiled(lambda: a @ a @ a, CPU)
+    assert found.flops == 2 * 2 * 256**3
     assert found.counts["aten::mm"] == 2
     assert next(iter(found.shares)) == "aten::mm"
     assert 0.5 < found.shares["aten::mm"] < sum(found.shares.values()) <= 1.05
