@@ -15,11 +15,12 @@ from bench.speed.page import Section, duration, megabytes, say
 from bench.speed.peers import PEER
 from bench.speed.targets import SetOut, Target, at_least, times
 from bench.speed.timing import LONG_SECONDS, Times, interleaved, left_out, within
-from quantizers import Quantizer
+from quantizers import Quantizer, build
 
 _TEXT = """Forward and backward of {tokens:,} tokens in training mode, for codebooks of V codes (of
 each group or stage, where there are two), beside {peer} at equal settings and weights. `indices`:
-how many agree; near a tie float32 may round either way."""
+how many agree; near a tie float32 may round either way. What every method of ours takes at least,
+the pass of `none`: {floor}."""
 
 _IMAGES, _SIDE = 32, 8
 _TARGETED = ("gsq", "vq", "fsq", "lfq")
@@ -72,7 +73,7 @@ class _Result:
 def measure(sizes: Sizes, device: torch.device, *, stop: StopRequest) -> Section:
     """The whole section; without the other library one line."""
     tokens = _IMAGES * _SIDE**2
-    text = _TEXT.format(tokens=tokens, peer=PEER)
+    text = _TEXT.format(tokens=tokens, peer=PEER, floor=duration(_floor(sizes, device)))
     try:
         named = [(name, make, bits) for bits in sizes.bits for name, make in pairs().items()]
         results = [
@@ -83,6 +84,15 @@ def measure(sizes: Sizes, device: torch.device, *, stop: StopRequest) -> Section
         return Section("Whole quantizers", f"{PEER} is not installed.")
     text += left_out(len(named), len(results))
     return Section("Whole quantizers", text, [*map(_row, results)], [_target(results, device)])
+
+
+def _floor(sizes: Sizes, device: torch.device) -> float:
+    """Seconds of a pass that quantizes nothing: the check of the latent, autograd and the sum."""
+    none = build("none", latent_channels=8).train()
+    pair = Pair(none, none, copies=0)
+    call = _our_pass(pair, *_drawn(pair, device))
+    timed = interleaved({"none": call}, rounds=sizes.rounds, seconds=1.0, device=device)
+    return timed["none"].median
 
 
 def _measure(
