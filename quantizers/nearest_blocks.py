@@ -8,8 +8,8 @@ each latent. Of few codes each is a block of its own; where all but one are rule
 second pass. A latent so long that its square overflows is compared with every code. So the result
 depends neither on the batch nor on tiles or blocks.
 
-Where Numba is installed, compiled loops (`nearest_numba`) do both passes for few channels, and
-leave the latents here for which they cannot prove which code is the nearest.
+Where Numba is installed, compiled code does both passes (`nearest_chunks`), and leaves the latents
+here for which it cannot prove which code is the nearest.
 """
 
 import math

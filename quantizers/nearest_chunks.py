@@ -1,7 +1,7 @@
 """Exact nearest-code search in any number of channels, one chunk of the codebook after another.
 
 Matrix products search each chunk (`nearest_blocks`). Where Numba is installed, compiled code does:
-a tree for many codes of few channels (`nearest_tree`), else loops (`nearest_numba`). Each leaves to
+a tree for many codes of few channels (`nearest_tree`), else loops (`nearest_loops`). Each leaves to
 the next what it cannot prove. All find the same code for every latent: the one at the smallest
 distance in float64.
 """
@@ -134,7 +134,7 @@ def _numba() -> ModuleType | None:
     if find_spec("numba") is None:
         return None
     try:
-        return import_module("quantizers.nearest_numba")
+        return import_module("quantizers.nearest_loops")
     except (ImportError, RuntimeError) as error:  # NumPy is too new, or no folder can be written
         warnings.warn(
             f"nearest searches without Numba, so more slowly: {error}; uninstall numba, or set "

@@ -1,124 +1,38 @@
-"""The exact search as loops that Numba compiles.
+"""The loops that Numba compiles for `nearest_loops`, whose classes say what they are given.
 
-A score of few channels is done in less time than it takes to write it down. So the scores of two
-codes at a time stay in registers, for a tile of latents that stays in a cache, and only the best
-two blocks of codes are kept for each latent. Channels are taken few at a time: as many as there are
-registers for. Where these are further apart than rounding
-explains (`nearest_codes` has scores and their bounds), distances to the codes of the best block are
-computed in float64, for a few other latents those to all codes. All others, and those with two
-distances that float64 in another order of summation could not tell apart, are not certain, and the
-caller searches for them otherwise: so no index depends on these loops.
+A score of few channels is done in less time than it takes to write it down. So the scores of a few
+codes at a time stay in registers, for a tile of latents that stays in a cache. Where there are more
+channels than registers for them, four are taken at a time, and sums are kept in between.
 
+All that is compiled together is in one file: Numba's cache on disk sees no change in another.
 """
 
 import math
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from numba import prange
-from torch import Tensor
 
-from quantizers.nearest_codes import SHORTEST, distance_slack, score_error
-from quantizers.numba_threads import (
-    compiled,
-    compiled_in_any_order,
-    compiled_in_parallel,
-    run,
-    threads,
-)
+from quantizers.numba_threads import compiled, compiled_in_any_order, compiled_in_parallel
 
+TILE = 528  # latents; channels must not lie a power of two apart
 _NARROW = 16  # channels, for all of which there are registers
 _AT_A_TIME = 4  # of more channels
-_TILE = 528  # latents; channels must not lie a power of two apart
 _LINE = 16  # numbers of float32 in a line of a cache
-_SHARE = 64  # latents, or a multiple, for each thread
 _COMPARED = 4  # latents of a tile that are compared with all codes
 _LONGEST = np.float32(2**60)  # of a scaled latent: no score overflows
 
 
-class _Codes(NamedTuple):
-    """Codes as the loops take them, of k channels: some of those are zero, which changes nothing.
-
-    Attributes:
-        scale, shift: of coordinates, which are shift + scale * x.
-        error, slack: see `score_error` and `distance_slack`.
-        radius: length of the longest scaled code.
-        block: number of codes in a block, a multiple of four.
-        rows: (b, k), scaled codes, and zeros that fill the last block.
-        half: (b,), minus half of their squared lengths, and -infinity.
-        exact: (v, k), codes as they were given.
-    """
-
-    scale: float
-    shift: np.ndarray
-    error: float
-    slack: float
-    radius: np.float32
-    block: int
-    rows: np.ndarray
-    half: np.ndarray
-    exact: np.ndarray
-
-
-class Loops:
-    """Codes that are prepared for the compiled loops.
-
-    Attributes:
-        alike: whether no code is many times as long as they are on average: the bounds of rounding
-            would be too wide to tell any two codes apart.
-    """
-
-    def __init__(self, codes: Float[Tensor, "v d"]) -> None:
-        size, channels = codes.shape
-        block, step = 8 if size <= 4096 else 16, _channels_at_a_time(channels)
-        full, width = size + -size % block, channels + -channels % step
-        exact, shift = _filled(codes, width).numpy(), np.zeros(width)
-        rows, half = np.zeros((full, width), np.float32), np.full(full, -np.inf, np.float32)
-        scale, longest, mean = _prepare(exact, channels, shift, rows, half)
-        self.alike = longest < 64 * mean
-        self.registers = (0,) * step  # a length that is compiled in
-        self.codes = _Codes(
-            scale=scale,
-            shift=shift,
-            error=score_error(channels),
-            slack=distance_slack(channels),
-            radius=np.float32(max(math.sqrt(longest), SHORTEST)),
-            block=block,
-            rows=rows,
-            half=half,
-            exact=exact,
-        )
-
-    def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Index of the nearest code for each latent, and whether it is certain."""
-        index = torch.empty(len(latents), dtype=torch.int64)
-        certain = torch.empty(len(latents), dtype=torch.bool)
-        width = min(_TILE, _SHARE * math.ceil(len(latents) / threads() / _SHARE))
-        rows = _filled(latents, self.codes.rows.shape[1]).numpy()
-        problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
-        run(_search_tiles, _search_tiles_in_parallel, problem)
-        return index, certain
-
-
-def _channels_at_a_time(channels: int) -> int:
+def channels_at_a_time(channels: int) -> int:
+    """How many channels the loops take at a time; they are filled up to a multiple of it."""
     if channels > _NARROW:
         return _AT_A_TIME
     return max(2, 1 << (channels - 1).bit_length())
 
 
-def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"]:
-    """Contiguous rows with zeros after their channels."""
-    if latents.shape[1] == channels:
-        return latents.contiguous()
-    return F.pad(latents, (0, channels - latents.shape[1]))
-
-
 @compiled
 @no_type_check
-def _prepare(exact, channels, shift, rows, half):
+def prepare(exact, channels, shift, rows, half):
     """Scales codes around their centre; the scale, the largest squared length and the mean."""
     size = len(exact)
     low, high, longest, total = np.inf, -np.inf, 0.0, 0.0
@@ -143,14 +57,16 @@ def _prepare(exact, channels, shift, rows, half):
 
 @compiled
 @no_type_check
-def _search_tiles(registers, codes, latents, width, index, certain):
+def search_tiles(registers, codes, latents, width, index, certain):
+    """Searches for latents, a tile of so many at a time; fills in indices and what is certain."""
     for first in range(0, len(latents), width):
         _search_tile(registers, codes, latents, first, width, index, certain)
 
 
 @compiled_in_parallel
 @no_type_check
-def _search_tiles_in_parallel(registers, codes, latents, width, index, certain):
+def search_tiles_in_parallel(registers, codes, latents, width, index, certain):
+    """The same in several threads."""
     for number in prange((len(latents) + width - 1) // width):
         _search_tile(registers, codes, latents, number * width, width, index, certain)
 

@@ -7,7 +7,7 @@ not further away than the nearest code so far. So it meets few of the codes, how
 
 Distances and gaps are computed in float64 in the same order of channels, so that no gap is above
 the distance to a code in its box: rounding is monotone. Two distances that another order could not
-tell apart leave a latent that is not certain, as in `nearest_numba`; of two channels there is but
+tell apart leave a latent that is not certain, as in `nearest_loops`; of two channels there is but
 one order, and the lowest index of the nearest codes is found. Where most codes are about as near as
 the nearest, none can be left out: a latent that visits many leaves is not certain either.
 """

@@ -1,5 +1,11 @@
-"""Hypothesis draws the same examples in every run and never fails for being slow."""
+"""Hypothesis draws the same examples in every run and never fails for being slow.
 
+Where tests run in several processes, each has one thread, and so have those that it starts.
+"""
+
+import os
+
+import torch
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -11,3 +17,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("repeatable")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"

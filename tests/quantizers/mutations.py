@@ -47,6 +47,7 @@ OWN_TESTS = {
     ),
     "nearest_codes": ("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest.py"),
     "nearest_float32": ("test_nearest_float32.py",),
+    "nearest_loops": ("test_nearest_numba.py",),
     "nearest_numba": ("test_nearest_numba.py", "test_nearest_blocks.py", "test_nearest.py"),
     "nearest_tree": ("test_nearest_tree.py",),
     "nearest_sorted": ("test_nearest_sorted.py", "test_nearest.py"),

@@ -13,7 +13,7 @@ pytest.importorskip("numba")
 
 
 def _search(latents, codebook):
-    from quantizers.nearest_numba import Loops
+    from quantizers.nearest_loops import Loops
 
     return Loops(codebook).search(latents)
 
