@@ -69,7 +69,7 @@ class Loops:
         exact, shift = _filled(codes, width).numpy(), np.zeros(width)
         rows, half = np.zeros((full, width), np.float32), np.full(full, -np.inf, np.float32)
         scale, longest, mean = prepare(exact, channels, shift, rows, half)
-        self.alike = longest < 64 * mean
+        self.alike = longest <= 64 * mean
         self.registers = (0,) * step  # a length that is compiled in
         self.codes = _Codes(
             scale=scale,
