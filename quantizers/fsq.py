@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.entropy import level_entropies
@@ -58,6 +59,7 @@ class _GridCode(torch.autograd.Function):
         return steps.add(center).div_(unit).movedim(-1, 1), steps
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None, None, None]:
         tanh, reach, unit = ctx.saved_tensors
         grad = (grad.movedim(1, -1) / unit).mul_(reach)

@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
@@ -48,6 +49,7 @@ class _SoftCode(torch.autograd.Function):
         return dot_products(p, codes.T), p.flatten().dot(p.flatten()), p.sum(dim=0)
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, mean: Tensor, certainty: Tensor, usage: Tensor
     ) -> tuple[Tensor, Tensor, None]:

@@ -155,6 +155,14 @@ def test_the_gradient_of_a_symmetric_grid_is_that_of_tanh():
     torch.testing.assert_close(z.grad, upstream * (1 - z.detach().tanh().square()))
 
 
+def test_a_second_derivative_is_refused_and_not_wrong():
+    z = torch.randn(5, 2, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    squares = build("fsq", levels=(8, 5))(z).quantized.square().sum()
+    (grad,) = torch.autograd.grad(squares, z, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
 def test_entropies_are_those_of_the_soft_code_over_all_codes(temperature, symmetric):

@@ -18,7 +18,7 @@ def _search(latents, codebook):
     return Loops(codebook).search(latents)
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4, 7, 8, 11, 16, 17, 40, 130])
+@pytest.mark.parametrize("channels", [2, 3, 4, 7, 8, 11, 16, 17, 70])
 @pytest.mark.parametrize("codes", [1, 2, 7, 8, 9, 300, 4097])
 def test_what_is_certain_is_right_and_nearly_all_is_certain(channels, codes):
     latents, codebook = problem((700, codes, channels), seed=channels)
