@@ -79,6 +79,8 @@ def _search(latents: Tensor, codebook: Tensor, spherical: bool, precision: Preci
     with _products(precision):
         if latents.device.type != "cpu":
             return search_float32(latents, codebook, spherical=spherical, precision=precision)
+        if len(latents) == 1:
+            return _search_exactly(latents[0].detach(), codebook[0].detach(), spherical)[None]
         groups = zip(latents.detach(), codebook.detach(), strict=True)
         return torch.stack([_search_exactly(*group, spherical) for group in groups])
 

@@ -59,7 +59,8 @@ def search_chunks(
     chunks = codebook.chunk(-(-codebook.numel() // _PREPARED))
     if len(chunks) == 1:
         search = _search_of(coordinates(codebook), len(latents))
-        return torch.cat([search(coordinates(part)) for part in parts])
+        found = [search(coordinates(part)) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
     nearest_so_far = [_Nearest(len(part)) for part in parts]
     first = 0
     for chunk in chunks:
