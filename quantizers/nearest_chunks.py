@@ -7,7 +7,7 @@ distance in float64.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -101,18 +101,20 @@ class _Nearest:
 def _search_of(codes: Float[Tensor, "v d"], latents: int) -> Search:
     """The fastest exact search among these codes for so many latents."""
     attempts = [cache(partial(kind, codes)) for kind in _worth_trying(codes, latents)]
-    blocks = cache(partial(Blocks, codes))  # each is prepared when the first latent needs it
+    return partial(_in_turn, attempts, cache(partial(Blocks, codes)))
 
-    def search(latents: Tensor, first: int = 0) -> Tensor:
-        if first == len(attempts):
-            return blocks().search(latents)
-        indices, certain = attempts[first]().search(latents)
-        if not certain.all():
-            doubtful = certain.logical_not_()
-            indices[doubtful] = search(latents[doubtful], first + 1)
-        return indices
 
-    return search
+def _in_turn(
+    attempts: Sequence[Callable[[], Attempt]], blocks: Callable[[], Blocks], latents: Tensor
+) -> Tensor:
+    """What the first attempt leaves goes to the next; each is prepared when a latent needs it."""
+    if not attempts:
+        return blocks().search(latents)
+    indices, certain = attempts[0]().search(latents)
+    if not certain.all():
+        doubtful = certain.logical_not_()
+        indices[doubtful] = _in_turn(attempts[1:], blocks, latents[doubtful])
+    return indices
 
 
 def _worth_trying(codes: Float[Tensor, "v d"], latents: int) -> list[Callable[[Tensor], Attempt]]:
