@@ -21,6 +21,7 @@ _FORMULA = re.compile(r"^Formula: (?P<text>.+?)(?:\n\n|\Z)", re.DOTALL | re.MULT
 _DEVIATIONS = re.compile(r"\bDeviations?(?P<text>[:,].+?)(?=\n\n|\Z)", re.DOTALL)
 _ESTIMATORS = {
     "straight_through": "straight-through",
+    "_StraightThroughGrid": "straight-through",
     "soft_assignment": "straight-through over a softmax of all codes",
     "rotation_trick": "rotation",
 }

@@ -38,7 +38,7 @@ from quantizers.registry import register
 _MOST_UNCLAMPED = 1000
 
 
-class _GridCode(torch.autograd.Function):
+class _StraightThroughGrid(torch.autograd.Function):
     """The code of each latent, with the gradient of the squashed latent, and its steps from zero.
 
     A single node: of so few numbers the time goes into operators and what autograd keeps for them.
@@ -133,7 +133,7 @@ class FSQ(Quantizer):
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         clamped = max(self._sizes) > _MOST_UNCLAMPED
-        quantized, steps = _GridCode.apply(z, self._grid, self.symmetric, clamped)
+        quantized, steps = _StraightThroughGrid.apply(z, self._grid, self.symmetric, clamped)
         indices = (steps.long() * self.strides).sum(dim=-1) + self._index_of_no_steps
         return QuantizerOutput(
             quantized=quantized, indices=indices.unsqueeze(1), losses=self._losses(z)

@@ -45,6 +45,7 @@ def test_facts_are_read_from_file_yaml_and_constructor():
     assert list(vq.points)[:2] == [8, 10]
     assert "straight_through" in vq.estimator
     assert vq.deviations.startswith("VQGAN's released code puts beta")
+    assert facts("fsq").estimator == facts("ifsq").estimator == "straight-through"
 
 
 def test_state_without_gradient_is_counted_apart():
