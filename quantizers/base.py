@@ -139,10 +139,10 @@ def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
         return
     z = z.detach()
     if torch.compiler.is_compiling():
-        torch._assert_async(_are_finite(z), "the latent holds NaN or infinity")
+        torch._assert_async(_finite(z), "the latent holds NaN or infinity")
     elif (deferred := _deferred.get()) is not None:
-        deferred.append(_are_finite(z))
-    elif not (math.isfinite(float(z.sum())) or _are_finite(z)):  # the sum alone may overflow
+        deferred.append(_finite(z))
+    elif not are_finite(z):
         bad = z.numel() - int(torch.isfinite(z).sum())
         raise NonFiniteLatentError(
             f"the latent of shape {tuple(z.shape)} holds NaN or infinity in {bad} of {z.numel()} "
@@ -150,6 +150,12 @@ def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
         )
 
 
-def _are_finite(z: Float[Tensor, "b c *spatial"]) -> Bool[Tensor, ""]:
-    low, high = torch.aminmax(z)
+def are_finite(numbers: Float[Tensor, "*shape"]) -> bool:
+    """Whether none is NaN or infinite: both survive a sum, which may also overflow."""
+    return math.isfinite(float(numbers.sum())) or bool(_finite(numbers))
+
+
+def _finite(numbers: Float[Tensor, "*shape"]) -> Bool[Tensor, ""]:
+    """The same of at least one number, without a wait for its device."""
+    low, high = torch.aminmax(numbers)
     return torch.isfinite(low) & torch.isfinite(high)

@@ -49,8 +49,7 @@ class _StraightThroughGrid(torch.autograd.Function):
         ctx: Any, z: Tensor, grid: Tensor, symmetric: bool, clamped: bool
     ) -> tuple[Tensor, Tensor]:
         shift, reach, offset, center, unit, lowest, highest = grid.unbind()
-        tanh = torch.tanh(z.movedim(1, -1) + shift)
-        steps = (tanh * reach).sub_(offset)
+        tanh, steps = _squash(z.movedim(1, -1), shift, reach, offset)
         steps = steps.sub_(0.5).ceil_() if symmetric else steps.round_()  # a tie: down, or to even
         if clamped:
             steps = steps.clamp_(lowest, highest)
@@ -161,8 +160,7 @@ class FSQ(Quantizer):
 
     def _bound(self, z: Float[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
         """Squashes each channel so that rounding yields exactly `levels` integers."""
-        shift, reach, offset = self._grid[:3]
-        return torch.tanh(z + shift) * reach - offset
+        return _squash(z, *self._grid[:3])[1]
 
     def _codes_of_channels(self) -> list[Float[Tensor, " _"]]:
         """The levels of each channel, lowest first."""
@@ -180,6 +178,14 @@ class FSQ(Quantizer):
 
     def extra_repr(self) -> str:
         return f"levels={self._sizes}, symmetric={self.symmetric}"
+
+
+def _squash(
+    z: Float[Tensor, "*position c"], shift: Tensor, reach: Tensor, offset: Tensor
+) -> tuple[Float[Tensor, "*position c"], Float[Tensor, "*position c"]]:
+    """The hyperbolic tangent, and what is made of it to be rounded; see `_grid`."""
+    tanh = torch.tanh(z + shift)
+    return tanh, tanh * reach - offset
 
 
 def _grid(levels: Int[Tensor, " c"], symmetric: bool) -> Float[Tensor, "7 c"]:

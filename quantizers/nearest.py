@@ -9,7 +9,6 @@ again (`nearest_chunks`). On other devices the search is done in float32 and the
 No matrix of all latents by all codes is ever held.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from quantizers.base import NonFiniteLatentError
+from quantizers.base import NonFiniteLatentError, are_finite
 from quantizers.nearest_chunks import search_chunks
 from quantizers.nearest_float32 import Precision, search_float32
 from quantizers.nearest_sorted import directions, search_circle, search_line
@@ -94,9 +93,9 @@ def _search_shape(
 
 def _search_exactly(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
     """The exact search on a CPU."""
-    if not _are_finite(latents):
+    if not are_finite(latents):
         raise NonFiniteLatentError("nearest expects finite latents, got NaN or infinity")
-    if _are_finite(codebook):
+    if are_finite(codebook):
         return _search_finite(latents, codebook, spherical)
     if codebook.isnan().any():
         raise NonFiniteLatentError("nearest expects a codebook without NaN, got NaN")
@@ -151,11 +150,6 @@ def _products(precision: Precision) -> Iterator[None]:
     finally:
         for backend, before in zip(backends, allowed, strict=True):
             backend.fp32_precision = before
-
-
-def _are_finite(rows: Tensor) -> bool:
-    """Whether no element is NaN or infinite: both survive a sum, which may also overflow."""
-    return math.isfinite(float(rows.sum())) or bool(rows.isfinite().all())
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:
