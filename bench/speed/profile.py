@@ -47,20 +47,22 @@ class Profile:
 
 def where_time_goes(targets: Sequence[Target], device: torch.device) -> Section | None:
     """The section; None where every target with a call to show is reached."""
-    rows = []
+    found = []
     for target in targets:
         if target.reached is False and target.set_out:
             say(f"profile: {target.what}")
             with torch.random.fork_rng():
-                found = profiled(target.set_out(), device)
-            rows.append(_row(target, found, peak_flops_per_second(device, torch.float32)))
+                found.append((target, profiled(target.set_out(), device)))
+    if not found:
+        return None
+    peak = peak_flops_per_second(device, torch.float32)
     on_gpu = device.type == "cuda"
     text = _TEXT.format(
         kinds="kernels" if on_gpu else "operators",
         most=_MOST,
         rest="The time between kernels" if on_gpu else "The time of Python and of other libraries",
     )
-    return Section("Where time goes", text, rows) if rows else None
+    return Section("Where time goes", text, [_row(*each, peak) for each in found])
 
 
 def profiled(call: Callable[[], Any], device: torch.device) -> Profile:

@@ -31,3 +31,20 @@ def _directions(rows: Tensor) -> Tensor:
     largest = rows.double().abs().amax(dim=1, keepdim=True)
     scaled = rows.double() / torch.where(largest > 0, largest, 1)
     return scaled / scaled.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1)
+
+
+def problem_with_ties(shape, seed):
+    """Latents, codes some of which are there twice, and which latents are nearest to such codes."""
+    latents, codebook = problem(shape, seed=seed)
+    code = nearest_of_all(latents, codebook)
+    first = code[: len(code) // 2]
+    tied = (code[:, None] == first).any(dim=1)
+    return latents, torch.cat([codebook, codebook[first.unique()]]), tied
+
+
+def permutations_of_a_code(channels, seed):
+    """Codes at one distance from zero, which not every order of summation finds equal."""
+    generator = torch.Generator().manual_seed(seed)
+    code = torch.rand(1, channels, generator=generator)
+    orders = [torch.randperm(channels, generator=generator) for _ in range(50)]
+    return torch.cat([code[:, order] for order in orders])

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from brute_force import nearest_of_all, problem
+from brute_force import nearest_of_all, permutations_of_a_code, problem, problem_with_ties
 
 from quantizers import nearest_chunks
 from quantizers.nearest import nearest
@@ -38,20 +38,14 @@ def test_codes_close_together_and_far_from_the_latents_are_told_apart_in_float64
 
 @pytest.mark.parametrize("codes", [40, 5000])
 def test_a_tie_is_never_certain(codes):
-    latents, codebook = problem((200, codes, 5), seed=3)
-    nearest_code = nearest_of_all(latents, codebook)
-    codebook = torch.cat([codebook, codebook[nearest_code[:100].unique()]])
-    tied = (nearest_code[:, None] == nearest_code[:100]).any(dim=1)
+    latents, codebook, tied = problem_with_ties((200, codes, 5), seed=3)
     _, certain = _search(latents, codebook)
     assert not certain[tied].any()
     assert certain[~tied].float().mean() > 0.9
 
 
 def test_permuted_squares_are_not_certain_though_one_order_of_sums_tells_them_apart():
-    generator = torch.Generator().manual_seed(5)
-    code = torch.rand(1, 8, generator=generator)
-    orders = [torch.randperm(8, generator=generator) for _ in range(50)]
-    _, certain = _search(torch.zeros(3, 8), torch.cat([code[:, order] for order in orders]))
+    _, certain = _search(torch.zeros(3, 8), permutations_of_a_code(8, seed=5))
     assert not certain.any()
 
 

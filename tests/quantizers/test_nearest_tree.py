@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from brute_force import nearest_of_all, problem
+from brute_force import nearest_of_all, permutations_of_a_code, problem, problem_with_ties
 
 from quantizers import nearest_chunks
 from quantizers.nearest import nearest
@@ -43,20 +43,14 @@ def test_of_equal_codes_in_two_channels_the_lowest_index_is_found():
 
 
 def test_a_tie_in_more_channels_is_never_certain():
-    latents, codebook = problem((200, 5000, 5), seed=3)
-    nearest_code = nearest_of_all(latents, codebook)
-    codebook = torch.cat([codebook, codebook[nearest_code[:100].unique()]])
-    tied = (nearest_code[:, None] == nearest_code[:100]).any(dim=1)
+    latents, codebook, tied = problem_with_ties((200, 5000, 5), seed=3)
     _, certain = _search(latents, codebook)
     assert not certain[tied].any()
     assert certain[~tied].all()
 
 
 def test_permuted_squares_are_not_certain_though_one_order_of_sums_tells_them_apart():
-    generator = torch.Generator().manual_seed(5)
-    code = torch.rand(1, 6, generator=generator)
-    orders = [torch.randperm(6, generator=generator) for _ in range(50)]
-    _, certain = _search(torch.zeros(3, 6), torch.cat([code[:, order] for order in orders]))
+    _, certain = _search(torch.zeros(3, 6), permutations_of_a_code(6, seed=5))
     assert not certain.any()
 
 
