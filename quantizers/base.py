@@ -100,7 +100,7 @@ class Quantizer(nn.Module, ABC):
                 f"{type(self).__name__} expects {self.latent_channels} latent channels on axis 1, "
                 f"got an input of shape {tuple(z.shape)}"
             )
-        with _without_autocast(z.device.type):  # bfloat16 cannot count past 256
+        with without_autocast(z.device.type):  # bfloat16 cannot count past 256
             latent = z.float()
             _refuse_non_finite(latent)  # after the cast: a float64 may overflow in it
             output = self.quantize(latent)
@@ -123,7 +123,8 @@ class Quantizer(nn.Module, ABC):
         return sum(math.log2(size) for size in self.codebook_sizes)
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[None]:
+def without_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Computes in the types that tensors have; entering autocast costs more than asking for it."""
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

@@ -9,18 +9,17 @@ again (`nearest_chunks`). On other devices the search is done in float32 and the
 No matrix of all latents by all codes is ever held.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from quantizers.base import NonFiniteLatentError, are_finite
+from quantizers.base import NonFiniteLatentError, are_finite, without_autocast
 from quantizers.nearest_chunks import search_chunks
 from quantizers.nearest_float32 import Precision, search_float32
 from quantizers.nearest_sorted import directions, search_circle, search_line
+from quantizers.products import products_in
 
 
 def nearest(
@@ -58,7 +57,7 @@ def nearest(
     one_group = latents.ndim == 2
     if one_group:
         latents, codebook = latents.unsqueeze(0), codebook.unsqueeze(0)
-    with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(latents.device.type):
         indices = torch.ops.quantizers.search(
             latents.float(), codebook.float(), spherical, precision
         )
@@ -75,13 +74,12 @@ torch.library.define(
 @torch.library.impl("quantizers::search", "default")
 def _search(latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision) -> Tensor:
     """The search on float32 tensors: opaque to the compiler, which would unroll its loops."""
-    with _products(precision):
-        if latents.device.type != "cpu":
-            return search_float32(latents, codebook, spherical=spherical, precision=precision)
-        if len(latents) == 1:
-            return _search_exactly(latents[0].detach(), codebook[0].detach(), spherical)[None]
-        groups = zip(latents.detach(), codebook.detach(), strict=True)
-        return torch.stack([_search_exactly(*group, spherical) for group in groups])
+    if latents.device.type != "cpu":
+        return _search_on_accelerator(latents, codebook, spherical, precision)
+    if len(latents) == 1:
+        return _search_exactly(latents[0].detach(), codebook[0].detach(), spherical)[None]
+    groups = zip(latents.detach(), codebook.detach(), strict=True)
+    return torch.stack([_search_exactly(*group, spherical) for group in groups])
 
 
 @torch.library.register_fake("quantizers::search")
@@ -89,6 +87,14 @@ def _search_shape(
     latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
 ) -> Tensor:
     return torch.empty(latents.shape[:-1], dtype=torch.int64, device=latents.device)
+
+
+def _search_on_accelerator(
+    latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
+) -> Tensor:
+    """The search in float32, with products that precise."""
+    with products_in(torch.backends.cuda.matmul, "tf32" if precision == "tf32" else "ieee"):
+        return search_float32(latents, codebook, spherical=spherical, precision=precision)
 
 
 def _search_exactly(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
@@ -135,21 +141,6 @@ def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
     if codebook.shape[1] == 2:
         return search_circle(latents, codebook)
     return search_chunks(latents, codebook, directions)
-
-
-@contextmanager
-def _products(precision: Precision) -> Iterator[None]:
-    """Matrix products that precise, whatever `set_float32_matmul_precision` allows."""
-    cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    backends = cpu, torch.backends.cuda.matmul
-    allowed = [backend.fp32_precision for backend in backends]
-    try:
-        cpu.fp32_precision = "ieee"
-        torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        yield
-    finally:
-        for backend, before in zip(backends, allowed, strict=True):
-            backend.fp32_precision = before
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.nearest_codes import ScaledCodes
-from quantizers.products import dot_products
+from quantizers.products import dot_products, products_in
 
 _LONGEST_BLOCK = 256
 _TILE_CODES = 1024  # a multiple of every block; so few codes are a block each
@@ -54,7 +54,8 @@ class Blocks:
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Index of the nearest code for the coordinates of latents."""
         at_a_time = min(max(_MAXIMA // self.count, 512), 4096)
-        return torch.cat([self._search(some) for some in latents.split(at_a_time)])
+        with products_in(torch.backends.mkldnn.matmul, "ieee"):  # type: ignore[attr-defined]
+            return torch.cat([self._search(some) for some in latents.split(at_a_time)])
 
     def _search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         if self.length == 1:

@@ -19,28 +19,27 @@ from torch import Tensor
 
 from quantizers.nearest_codes import SHORTEST, distance_slack, score_error
 from quantizers.nearest_numba import (
-    TILE,
-    channels_at_a_time,
+    BLOCK,
+    STRIP,
     prepare,
-    search_tiles,
-    search_tiles_in_parallel,
+    search_shares,
+    search_shares_in_parallel,
 )
 from quantizers.numba_threads import run, threads
 
-_SHARE = 64  # latents, or a multiple, for each thread
+_SHARE = 512  # latents that a thread takes at a time, or fewer
 
 
 class _Codes(NamedTuple):
-    """Codes as the loops take them, of k channels: some of those are zero, which changes nothing.
+    """Codes as the loops take them, and what fills the last block of b.
 
     Attributes:
         scale, shift: of coordinates, which are shift + scale * x.
         error, slack: see `score_error` and `distance_slack`.
         radius: length of the longest scaled code.
-        block: number of codes in a block, a multiple of four.
-        rows: (b, k), scaled codes, and zeros that fill the last block.
-        half: (b,), minus half of their squared lengths, and -infinity.
-        exact: (v, k), codes as they were given.
+        rows: (b * 8, d), scaled codes, and zeros.
+        half: (b * 8,), minus half of their squared lengths, and -infinity.
+        exact: (b * d, 8), codes as they were given, and infinity: the channels of each block.
     """
 
     scale: float
@@ -48,7 +47,6 @@ class _Codes(NamedTuple):
     error: float
     slack: float
     radius: np.float32
-    block: int
     rows: np.ndarray
     half: np.ndarray
     exact: np.ndarray
@@ -64,23 +62,21 @@ class Loops:
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         size, channels = codes.shape
-        block, step = 8 if size <= 4096 else 16, channels_at_a_time(channels)
-        full, width = size + -size % block, channels + -channels % step
-        exact, shift = _filled(codes, width).numpy(), np.zeros(width)
-        rows, half = np.zeros((full, width), np.float32), np.full(full, -np.inf, np.float32)
-        scale, longest, mean = prepare(exact, channels, shift, rows, half)
+        missing = -size % BLOCK
+        shift, half = np.zeros(channels), np.full(size + missing, -np.inf, np.float32)
+        rows = np.zeros((size + missing, channels), np.float32)
+        scale, longest, mean = prepare(codes.contiguous().numpy(), shift, rows, half)
         self.alike = longest <= 64 * mean
-        self.registers = (0,) * step  # a length that is compiled in
+        exact = F.pad(codes, (0, 0, 0, missing), value=torch.inf)
         self.codes = _Codes(
             scale=scale,
             shift=shift,
             error=score_error(channels),
             slack=distance_slack(channels),
             radius=np.float32(max(math.sqrt(longest), SHORTEST)),
-            block=block,
             rows=rows,
             half=half,
-            exact=exact,
+            exact=exact.view(-1, BLOCK, channels).mT.contiguous().view(-1, BLOCK).numpy(),
         )
 
     def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
@@ -89,15 +85,8 @@ class Loops:
         certain = torch.zeros(len(latents), dtype=torch.bool)
         if not self.alike:
             return index, certain
-        width = min(TILE, _SHARE * math.ceil(len(latents) / threads() / _SHARE))
-        rows = _filled(latents, self.codes.rows.shape[1]).numpy()
-        problem = self.registers, self.codes, rows, width, index.numpy(), certain.numpy()
-        run(search_tiles, search_tiles_in_parallel, problem)
+        share = min(_SHARE, STRIP * math.ceil(len(latents) / threads() / STRIP))
+        rows = latents.contiguous().numpy()
+        problem = self.codes, rows, share, index.numpy(), certain.numpy()
+        run(search_shares, search_shares_in_parallel, problem)
         return index, certain
-
-
-def _filled(latents: Float[Tensor, "n d"], channels: int) -> Float[Tensor, "n k"]:
-    """Contiguous rows with zeros after their channels."""
-    if latents.shape[1] == channels:
-        return latents.contiguous()
-    return F.pad(latents, (0, channels - latents.shape[1]))

@@ -1,8 +1,10 @@
-"""Dot products of many rows, as fast as the machine has them, and memory that stays at hand.
+"""Dot products of many rows, as fast as the machine has them or as precise as is asked.
 
-Both are about speed alone: a product may be rounded otherwise, and nothing more.
+All but the precision is about speed alone: a product may be rounded otherwise, and nothing more.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -46,6 +48,22 @@ def _onednn_can(left: Tensor, right: Tensor) -> bool:
 
 def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+
+
+@contextmanager
+def products_in(backend: Any, precision: str) -> Iterator[None]:
+    """Matrix products in "ieee" or "tf32", whatever `set_float32_matmul_precision` allows.
+
+    Args:
+        backend: `torch.backends.mkldnn.matmul` or `torch.backends.cuda.matmul`.
+        precision: of float32 factors.
+    """
+    before = backend.fp32_precision
+    try:
+        backend.fp32_precision = precision
+        yield
+    finally:
+        backend.fp32_precision = before
 
 
 @cache

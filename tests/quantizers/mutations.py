@@ -52,6 +52,7 @@ OWN_TESTS = {
     "nearest_tree": ("test_nearest_tree.py",),
     "nearest_sorted": ("test_nearest_sorted.py", "test_nearest.py"),
     "none": LAWS,
+    "numba_lanes": ("test_numba_lanes.py",),
     "numba_threads": ("test_nearest_numba.py",),
     "processes": ("test_processes.py", "test_lgq.py", "test_entropy.py"),
 }

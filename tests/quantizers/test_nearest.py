@@ -176,23 +176,24 @@ def test_products_of_lower_precision_change_no_index():
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
-def test_products_are_as_precise_as_asked_whatever_is_allowed(monkeypatch, precision):
-    cpu, cuda, during = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul, []
+def test_products_of_accelerators_are_as_precise_as_asked(monkeypatch, precision):
+    cuda, during = torch.backends.cuda.matmul, []
 
-    def search(latents, *_):
-        during.append((cpu.fp32_precision, cuda.fp32_precision))
-        return torch.zeros(len(latents), dtype=torch.int64)
+    def search(latents, *_, **__):
+        during.append(cuda.fp32_precision)
+        return latents
 
-    monkeypatch.setattr(nearest_module, "_search_finite", search)
+    monkeypatch.setattr(nearest_module, "search_float32", search)
     for allowed in ("medium", "highest"):
         torch.set_float32_matmul_precision(allowed)
         try:
-            before = cpu.fp32_precision, cuda.fp32_precision
-            nearest(torch.ones(1, 3), torch.ones(2, 3), precision=precision)
-            assert (cpu.fp32_precision, cuda.fp32_precision) == before
+            before = cuda.fp32_precision
+            rows = torch.ones(1, 2, 3)
+            nearest_module._search_on_accelerator(rows, rows, False, precision)
+            assert cuda.fp32_precision == before
         finally:
             torch.set_float32_matmul_precision("highest")
-    assert during == 2 * [("ieee", "tf32" if precision == "tf32" else "ieee")]
+    assert during == 2 * ["tf32" if precision == "tf32" else "ieee"]
 
 
 @ways

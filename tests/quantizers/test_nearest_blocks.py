@@ -37,6 +37,25 @@ def test_tiles_change_no_index(monkeypatch, codes, name, value):
     assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
 
 
+def test_products_are_in_full_precision_whatever_is_allowed(monkeypatch):
+    cpu, during = torch.backends.mkldnn.matmul, []
+
+    def search(_, latents):
+        during.append(cpu.fp32_precision)
+        return torch.zeros(len(latents), dtype=torch.int64)
+
+    monkeypatch.setattr(nearest_blocks.Blocks, "_search", search)
+    for allowed in ("medium", "highest"):
+        torch.set_float32_matmul_precision(allowed)
+        try:
+            before = cpu.fp32_precision
+            nearest_blocks.Blocks(torch.ones(2, 3)).search(torch.ones(1, 3))
+            assert cpu.fp32_precision == before
+        finally:
+            torch.set_float32_matmul_precision("highest")
+    assert during == ["ieee", "ieee"]
+
+
 @pytest.mark.parametrize("length", [1, 8])
 def test_products_without_onednn_change_no_index(monkeypatch, length):
     latents, codebook = problem((400, 230, 6), seed=2)

@@ -49,7 +49,7 @@ def test_permuted_squares_are_not_certain_though_one_order_of_sums_tells_them_ap
     assert not certain.any()
 
 
-def test_few_latents_of_a_tile_are_compared_with_all_codes():
+def test_few_latents_of_a_share_are_compared_with_all_codes():
     from quantizers import nearest_numba
 
     latents, codebook = problem((20, 600, 4), seed=6)

@@ -1,0 +1,212 @@
+"""Vectors that compiled code holds in registers: as many numbers as it takes, a lane each.
+
+Numba makes vectors of the innermost loop alone, and LLVM half as wide as they could be on many
+processors. A loop over the vectors of this file holds as many sums at a time as there are registers
+for, which is what a matrix product at the speed of the processor needs.
+
+A vector's length is that of a tuple, which is known to the compiler. Functions are for code that
+Numba compiles; vectors of an operation are of equal length and kind, float32 or float64. They are
+written for LLVM (Language Reference: vector type, `shufflevector`, `fmul contract`).
+"""
+
+from typing import no_type_check
+
+from llvmlite import binding, ir
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, models, register_model
+
+# four sums of so many numbers fill half of the registers of AVX-512, of AVX2 or of NEON
+REGISTERS = (0,) * (64 if binding.get_host_cpu_features().get("avx512f") else 16)
+_ELEMENTS = {32: ir.FloatType(), 64: ir.DoubleType()}
+_FUSED = ("contract",)  # a product and a sum are one instruction, where there is one
+_INDEX = ir.IntType(32)
+
+
+class Lanes(types.Type):
+    """The type of a vector of `count` numbers of so many bits."""
+
+    def __init__(self, count: int, bits: int) -> None:
+        self.count, self.bits = count, bits
+        super().__init__(name=f"Lanes({count}, float{bits})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    @no_type_check
+    def __init__(self, manager, lanes):
+        super().__init__(manager, lanes, _vector(lanes))
+
+
+@intrinsic
+@no_type_check
+def splat(_, registers, x):
+    """A vector as long as the tuple, of equal numbers."""
+    lanes = Lanes(registers.count, x.bitwidth)
+
+    def code(_context, builder, _signature, arguments):
+        return _splat(builder, arguments[1], lanes)
+
+    return lanes(registers, x), code
+
+
+@intrinsic
+@no_type_check
+def load(_, registers, array, row):
+    """The first numbers of a row, as many as the tuple has."""
+    lanes = Lanes(registers.count, array.dtype.bitwidth)
+
+    def code(context, builder, signature, arguments):
+        index = context.cast(builder, arguments[2], signature.args[2], types.intp)
+        zero = ir.Constant(index.type, 0)
+        pointer = _pointer(context, builder, lanes, array, arguments[1], [index, zero])
+        return builder.load(pointer, align=lanes.bits // 8)
+
+    return lanes(registers, array, row), code
+
+
+@intrinsic
+@no_type_check
+def store(_, x, array):
+    """Writes a vector to the begin of an array of one axis."""
+
+    def code(context, builder, _signature, arguments):
+        zero = ir.Constant(context.get_value_type(types.intp), 0)
+        pointer = _pointer(context, builder, x, array, arguments[1], [zero])
+        builder.store(arguments[0], pointer, align=x.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(x, array), code
+
+
+@intrinsic
+@no_type_check
+def widened(_, x):
+    """The same numbers in float64."""
+    lanes = Lanes(x.count, 64)
+
+    def code(_context, builder, _signature, arguments):
+        return builder.fpext(arguments[0], _vector(lanes))
+
+    return lanes(x), code
+
+
+@intrinsic
+@no_type_check
+def add_product(_, total, x, factor):
+    """`total + x * factor`, of a number as factor, rounded once or twice."""
+
+    def code(_context, builder, _signature, arguments):
+        product = builder.fmul(arguments[1], _splat(builder, arguments[2], x), flags=_FUSED)
+        return builder.fadd(arguments[0], product, flags=_FUSED)
+
+    return total(total, x, factor), code
+
+
+@intrinsic
+@no_type_check
+def add_squared_difference(_, total, x, number):
+    """`total + (x - number)**2`, the square and the sum rounded once or twice."""
+
+    def code(_context, builder, _signature, arguments):
+        difference = builder.fsub(arguments[1], _splat(builder, arguments[2], x))
+        square = builder.fmul(difference, difference, flags=_FUSED)
+        return builder.fadd(arguments[0], square, flags=_FUSED)
+
+    return total(total, x, number), code
+
+
+@intrinsic
+@no_type_check
+def larger(_, x, y):
+    """The larger of each two numbers; none may be NaN."""
+
+    def code(_context, builder, _signature, arguments):
+        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+    return x(x, y), code
+
+
+@intrinsic
+@no_type_check
+def smaller(_, x, y):
+    """The smaller of each two numbers; none may be NaN."""
+
+    def code(_context, builder, _signature, arguments):
+        return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
+
+    return x(x, y), code
+
+
+@intrinsic
+@no_type_check
+def where_larger(_, x, y, number, other):
+    """`number` in the lanes where x is larger than y, the vector `other` in those where not."""
+
+    def code(_context, builder, _signature, arguments):
+        chosen = _splat(builder, arguments[2], other)
+        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), chosen, arguments[3])
+
+    return other(x, y, number, other), code
+
+
+@intrinsic
+@no_type_check
+def smallest(_, x):
+    """The smallest number of a vector, whose length is a power of two; none may be NaN."""
+
+    def code(_context, builder, _signature, arguments):
+        vector, count = arguments[0], x.count
+        while count > 1:
+            count //= 2
+            parts = range(count), range(count, 2 * count)
+            masks = [ir.Constant(ir.VectorType(_INDEX, count), list(part)) for part in parts]
+            low, high = (builder.shuffle_vector(vector, vector, mask) for mask in masks)
+            vector = builder.select(builder.fcmp_ordered("<", low, high), low, high)
+        return builder.extract_element(vector, ir.Constant(_INDEX, 0))
+
+    return getattr(types, f"float{x.bits}")(x), code
+
+
+@intrinsic
+@no_type_check
+def bits_not_above(_, x, limit):
+    """An integer with bit i set where number i of a vector, of at most 63, is not above a limit."""
+
+    def code(_context, builder, _signature, arguments):
+        found = builder.fcmp_ordered("<=", arguments[0], _splat(builder, arguments[1], x))
+        return builder.zext(builder.bitcast(found, ir.IntType(x.count)), ir.IntType(64))
+
+    return types.int64(x, limit), code
+
+
+@intrinsic
+@no_type_check
+def first_bit(_, bits):
+    """Place of the lowest bit that is set in an integer of 64 bits; 64 where none is."""
+
+    def code(_context, builder, _signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(bits), code
+
+
+@no_type_check
+def _vector(lanes):
+    return ir.VectorType(_ELEMENTS[lanes.bits], lanes.count)
+
+
+@no_type_check
+def _splat(builder, x, lanes):
+    first = builder.insert_element(ir.Constant(_vector(lanes), ir.Undefined), x, _INDEX(0))
+    zeros = ir.Constant(ir.VectorType(_INDEX, lanes.count), [0] * lanes.count)
+    return builder.shuffle_vector(first, first, zeros)
+
+
+@no_type_check
+def _pointer(context, builder, lanes, array_type, array, indices):
+    if array_type.layout != "C":
+        raise TypingError(f"vectors are of contiguous rows, got those of {array_type}")
+    made = context.make_array(array_type)(context, builder, array)
+    item = cgutils.get_item_pointer(context, builder, array_type, made, indices, wraparound=False)
+    return builder.bitcast(item, _vector(lanes).as_pointer())
