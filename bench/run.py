@@ -53,10 +53,12 @@ def _launch(cfg: DictConfig) -> None:
 def _outcome(cfg: DictConfig, command: str) -> Outcome:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
     from bench.data import DataError
+    from bench.environment import flush_denormals
     from bench.job import run_job
     from bench.operating_point import NoOperatingPointError
     from bench.prepare import prepare
 
+    flush_denormals()
     try:
         plugins.load(plugins.as_list(cfg.plugins))
         return run_job(prepare(parse(cfg), command))

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.entropy import code_sums
 from quantizers.estimators import soft_assignment
 from quantizers.losses import check_temperature, check_weight
 from quantizers.products import dot_products
@@ -87,10 +88,15 @@ class GumbelVQ(Quantizer):
         """Code and index of each token; the sum of their divergences from the uniform prior."""
         logits = dot_products(latents, self.to_logits.weight) + self.to_logits.bias
         scores = logits + _gumbel_like(logits) if self.training else logits
-        indices = scores.argmax(dim=1)  # of equal scores the lowest index
+        indices = scores.max(dim=1).indices  # of equal scores the lowest index
         probabilities = (scores / self.temperature).softmax(dim=1)
         quantized = soft_assignment(probabilities, indices, self.codebook)
-        return (quantized, indices), (_divergences_from_uniform(logits).sum(),)
+        return (quantized, indices), (self._divergences_from_uniform(logits),)
+
+    def _divergences_from_uniform(self, logits: Float[Tensor, "n v"]) -> Float[Tensor, ""]:
+        """Sum over tokens of KL(softmax(logits) || uniform) = ln v - entropy, in nats."""
+        entropies, _ = code_sums(logits)
+        return logits.shape[0] * math.log(logits.shape[1]) - entropies
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
@@ -102,15 +108,10 @@ class GumbelVQ(Quantizer):
 def _gumbel_like(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
     """Samples of Gumbel(0, 1): -log of an exponential variable, which is -log(1 - u).
 
-    On a CPU two uniform numbers are drawn in half the time of one from `exponential_`. The second
-    fills the gaps of 2^-24 between the values of the first, where the largest samples come from.
+    Random bits are what takes long on a CPU, so a sample takes 32 of them, a whole number: those
+    near 0, where the largest samples come from, are exact in float32. Values of u are 2^-31 apart.
     """
-    u = torch.rand_like(logits).add_(torch.rand_like(logits), alpha=2.0**-24)
-    exponential = u.neg_().log1p_().neg_().clamp_min_(torch.finfo(u.dtype).tiny)
-    return exponential.log_().neg_()
-
-
-def _divergences_from_uniform(logits: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
-    """KL(softmax(logits) || uniform) = ln v - entropy of each token, in nats."""
-    log_p = logits.log_softmax(dim=1)
-    return (log_p.exp() * (log_p + math.log(logits.shape[1]))).sum(dim=1)
+    size, most = logits.numel(), 2**63 - 1
+    bits = torch.randint(-most, most, (size // 2 + 1,), device=logits.device)
+    u = bits.view(torch.int32)[:size].view_as(logits).float().add_(0.5).abs_()  # at most 2^31
+    return u.mul_(-(1 - 2.0**-24) * 2.0**-31).log1p_().neg_().log_().neg_()

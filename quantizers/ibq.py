@@ -97,7 +97,7 @@ class IBQ(Quantizer):
     def _select(self, latents: Float[Tensor, "n c"]) -> Results:
         """Code and index of each token; sums for the entropies, where these are losses."""
         logits = dot_products(latents, self.codebook)
-        indices = logits.argmax(dim=1)  # of equal products the lowest index
+        indices = logits.max(dim=1).indices  # of equal products the lowest index
         quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
         sums = code_sums(logits / self.temperature) if self.entropy_weight else ()
         return (quantized, indices), sums

@@ -82,8 +82,10 @@ def _run(options: Mapping[str, str], command: str) -> int:
     device = _device(options["device"])
 
     from bench import plugins
+    from bench.environment import flush_denormals
     from bench.methods import chosen as named
 
+    flush_denormals()
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])
     path = Path(options["leaderboards"]) / _file_name(device, options["grid"])
     page = _Page(path, command, _name(device), _facts(device))

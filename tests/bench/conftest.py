@@ -1,9 +1,11 @@
 """A harness small enough for tests: twelve pictures of 32 px, a frame of some thousand weights."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bench import run as bench_run
@@ -37,6 +39,13 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
             picture.save(root / part / f"{number}.png")
     return root
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_before() -> Iterator[None]:
+    """Jobs flush them; in a process of tests that is undone."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

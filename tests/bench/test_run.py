@@ -71,6 +71,7 @@ def test_a_record_holds_what_later_comparisons_need(bench, tmp_path):
     assert one.budget["samples"] == 16
     assert one.budget["learning_rates"] == {"autoencoder": [1e-3], "discriminator": [1e-3]}
     assert one.budget["train_step_flops"] > 0
+    assert one.environment["denormals_flushed"]
     assert one.tuning == {"ruleset": "default", "trials": 0}
     assert {"extractor", "perceptual_loss", "perceptual_metric", "test_images"} <= set(one.hashes)
     frechet, kernel = (one.protocol["extractor"][key] for key in ("metric", "kernel_metric"))

@@ -62,6 +62,20 @@ def test_the_noise_has_the_gumbel_distribution():
     assert stats.kstest(largest.numpy(), stats.gumbel_r.cdf).pvalue > 0.01
 
 
+def test_the_largest_samples_are_no_multiples_of_a_coarse_step():
+    """Of 2^24 values the samples above 9 would have 2,100 at most, and many of them equal."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        noise = torch.cat([gumbel_vq._gumbel_like(torch.empty(2048, 2048)) for _ in range(4)])
+    largest = noise[noise > 9]
+    assert len(largest) > 1900
+    assert len(largest.unique()) > 0.99 * len(largest)
+
+
+def test_an_odd_number_of_samples_is_drawn():
+    assert gumbel_vq._gumbel_like(torch.empty(3, 5)).unique().shape == (15,)
+
+
 def test_codes_are_drawn_with_the_probabilities_of_the_logits():
     quantizer = make(temperature=0.1)  # of the gradient alone
     z = torch.tensor([[0.3], [-0.2], [0.5]]).T.expand(20_000, 3)

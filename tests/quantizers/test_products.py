@@ -1,4 +1,4 @@
-"""Dot products by oneDNN are those of torch, gradients included."""
+"""Dot products are those of torch whichever library has them, gradients included."""
 
 import pytest
 import torch
@@ -7,6 +7,12 @@ from quantizers import products
 from quantizers.products import dot_products
 
 SIZES = [(1, 1, 1), (5, 3, 7), (64, 65, 33), (0, 3, 7), (5, 3, 0), (5, 0, 7)]
+
+
+@pytest.fixture(autouse=True, params=["mkl", "onednn"])
+def library(monkeypatch, request):
+    """The library of the products, whatever processor the tests run on."""
+    monkeypatch.setattr(products, "_mkl_is_slow", lambda: request.param == "onednn")
 
 
 def factors(size, *, dtype=torch.float32):
@@ -50,3 +56,13 @@ def test_without_onednn_products_are_those_of_torch(monkeypatch):
     monkeypatch.setattr(products, "_by_onednn", pytest.fail)
     left, right = factors((5, 3, 7))
     assert torch.equal(dot_products(left, right), left @ right.T)
+
+
+@pytest.mark.parametrize(("vendor", "slow"), [("GenuineIntel", False), ("AuthenticAMD", True)])
+def test_mkl_is_left_for_onednn_on_processors_of_amd(monkeypatch, vendor, slow):
+    monkeypatch.undo()
+    monkeypatch.setattr(products.Path, "exists", lambda path: False)
+    monkeypatch.setattr(products.platform, "processor", lambda: f"Family 6 Model 85, {vendor}")
+    products._mkl_is_slow.cache_clear()
+    assert products._mkl_is_slow() is slow
+    products._mkl_is_slow.cache_clear()
