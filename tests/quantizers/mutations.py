@@ -59,11 +59,13 @@ OWN_TESTS = {
 MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
 TIMEOUT_SECONDS = 600  # or never end
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--disable-plugin-autoload")
-CHECKED = ("-p", "jaxtyping")
-# As in pyproject.toml, but without the run-time shape checks: they cost more than the tests.
-UNCHECKED = (
-    *("-o", "addopts=--import-mode=importlib --strict-markers"),
-    *("-m", "not (slow or gpu or oracle or compile)"),
+_OPTIONS = "addopts=--import-mode=importlib --strict-markers"  # those of pyproject.toml but xdist
+_DEFAULT = ("-m", "not (slow or gpu or oracle or compile)")
+# Run-time shape checks cost more than the tests: they come last.
+UNCHECKED = ("-o", _OPTIONS, *_DEFAULT)
+CHECKED = (
+    *("-o", f"{_OPTIONS} --jaxtyping-packages=quantizers,beartype.beartype", *_DEFAULT),
+    *("-p", "jaxtyping"),
 )
 
 

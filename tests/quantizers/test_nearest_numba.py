@@ -44,9 +44,35 @@ def test_a_tie_is_never_certain(codes):
     assert certain[~tied].float().mean() > 0.9
 
 
-def test_permuted_squares_are_not_certain_though_one_order_of_sums_tells_them_apart():
-    _, certain = _search(torch.zeros(3, 8), permutations_of_a_code(8, seed=5))
-    assert not certain.any()
+def test_a_tie_of_codes_that_are_compared_together_is_never_certain():
+    latents, codebook = problem((200, 40, 5), seed=3)
+    codebook[1::2] = codebook[::2]
+    assert not _search(latents, codebook)[1].any()
+
+
+@pytest.mark.parametrize("codes", [2, 50])
+def test_permuted_squares_are_not_certain_though_one_order_of_sums_tells_them_apart(codes):
+    for codebook in permutations_of_a_code(8, seed=5).split(codes):
+        _, certain = _search(torch.zeros(3, 8), codebook)
+        assert not certain.any()
+
+
+def test_where_all_lie_far_from_zero_nearly_all_is_certain():
+    latents, codebook = (64 + rows for rows in problem((700, 300, 6), seed=11))
+    found, certain = _search(latents, codebook)
+    assert torch.equal(found[certain], nearest_of_all(latents, codebook)[certain])
+    assert certain.float().mean() > 0.99
+
+
+def test_latents_so_far_that_float64_tells_no_codes_apart_are_not_certain():
+    latents, codebook = problem((200, 300, 3), seed=15)
+    assert not _search(2.0**50 * latents, codebook)[1].any()
+
+
+def test_codes_of_very_unlike_lengths_are_left_to_products():
+    latents, codebook = problem((20, 300, 4), seed=12)
+    codebook[7] *= 1e4
+    assert not _search(latents, codebook)[1].any()
 
 
 def test_few_latents_of_a_share_are_compared_with_all_codes():
