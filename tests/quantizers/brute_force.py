@@ -45,6 +45,6 @@ def problem_with_ties(shape, seed):
 def permutations_of_a_code(channels, seed):
     """Codes at one distance from zero, which not every order of summation finds equal."""
     generator = torch.Generator().manual_seed(seed)
-    code = torch.rand(1, channels, generator=generator)
+    code = torch.rand(1, channels, generator=generator) ** 3  # squares of many magnitudes
     orders = [torch.randperm(channels, generator=generator) for _ in range(50)]
     return torch.cat([code[:, order] for order in orders])
