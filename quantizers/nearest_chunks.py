@@ -27,8 +27,8 @@ _COMPARED = 1 << 16  # coordinates that are compared in float64 at a time: 512 K
 _MOST_CHANNELS = 256  # of the loops; products of more are as fast
 _WORTH_LOADING = 1 << 20  # products; of fewer a search takes less than a millisecond
 _CHANNELS_OF_A_TREE = 6  # at most; of more it meets too many codes
-_CODES_OF_A_TREE = 1 << 10  # at least, times two for every channel
-_LATENTS_OF_A_TREE = 1 << 14  # at least: it takes as long to build as these to search
+_CODES_OF_A_TREE = 1 << 11  # at least, times two for every channel
+_LATENTS_OF_A_TREE = 1 << 16  # at least: it takes as long to build as many of these to search
 
 Coordinates = Callable[[Tensor], Tensor]
 Search = Callable[[Tensor], Tensor]
