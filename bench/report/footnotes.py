@@ -21,17 +21,35 @@ def metric_name(metric: str) -> str:
 
 def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[str]:
     """What a reader must know before believing an order."""
-    protocol = record.protocol
-    lines = [
-        f"Ranked by {metric_name(ranked_by)}. ± is the standard deviation over seeds. Δ is the "
-        "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
-        "a rank down to the first whose difference to the best of them is no tie: Holm's "
-        "correction leaves p below 0.05, and it lies outside the noise floor.",
+    return [
+        ranking_line(ranked_by),
         *_seed_lines(rows),
         *_rate_lines(rows),
         floor_line(floor_of(rows), _judged(rows, record)),
         *timing_lines(rows),
+        *proxy_lines(record),
     ]
+
+
+def ranking_line(ranked_by: str) -> str:
+    """What a rank and a difference are."""
+    return (
+        f"Ranked by {metric_name(ranked_by)}. ± is the standard deviation over seeds. Δ is the "
+        "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
+        "a rank down to the first whose difference to the best of them is no tie: Holm's "
+        "correction leaves p below 0.05, and it lies outside the noise floor."
+    )
+
+
+def provisional(rows: Sequence[Row]) -> list[Row]:
+    """Ranked rows with fewer seeds than a claim needs."""
+    fair = [row for row in rows if row.competes]
+    return [row for row in fair if SEEDS_TO_RANK <= len(row.records) < SEEDS_TO_CLAIM]
+
+
+def proxy_lines(record: Record) -> list[str]:
+    """Which of the judge's numbers are not what they remind of."""
+    protocol, lines = record.protocol, []
     if protocol["extractor"]["metric"] != "rfid":
         lines.append(
             f"`{protocol['extractor']['metric']}` is a Fréchet distance, not rFID: its extractor "
@@ -170,9 +188,8 @@ def _rate_lines(rows: Sequence[Row]) -> list[str]:
 
 def _seed_lines(rows: Sequence[Row]) -> list[str]:
     """Which rows have fewer seeds than a claim needs."""
-    fair = [row for row in rows if row.competes]
-    too_few = [row for row in fair if len(row.records) < SEEDS_TO_RANK]
-    no_claim = [row for row in fair if SEEDS_TO_RANK <= len(row.records) < SEEDS_TO_CLAIM]
+    too_few = [row for row in rows if row.competes and len(row.records) < SEEDS_TO_RANK]
+    no_claim = provisional(rows)
     lines = []
     if too_few:
         lines.append(

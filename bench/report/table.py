@@ -42,12 +42,10 @@ def markdown(title: str, records: Sequence[Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def body(records: Sequence[Record], *, compact: bool = False) -> str:
+def body(records: Sequence[Record]) -> str:
     """The tables alone, contenders and controls, with the lines needed to read them.
 
-    Args:
-        records: of one protocol.
-        compact: leave out the columns that a first look does not need, and the list of checks.
+    All records must share one protocol.
     """
     metric = rank_metric(records[0])
     rows = build_rows(records, rank_by=metric)
@@ -55,22 +53,21 @@ def body(records: Sequence[Record], *, compact: bool = False) -> str:
     controls = [row for row in rows if row.control is not None]
     parts = []
     if contenders:
-        frame = _frame(contenders, compact=compact)
-        parts.append(frame.to_markdown(index=False, disable_numparse=True))
+        parts.append(as_markdown(frame(contenders)))
     if controls:
         lines = dict.fromkeys(f"- `{row.name}`: {row.control}" for row in controls)
-        table = _frame(controls, compact=compact).to_markdown(index=False, disable_numparse=True)
+        table = as_markdown(frame(controls))
         parts += ["Controls, not ranked:", table, "\n".join(lines)]
     parts.append("\n".join(reading_lines(records[0], rows, metric)))
-    parts.append(ledger_line(records) if compact else ledger_details(records))
+    parts.append(ledger_details(records))
     return "\n\n".join(parts)
 
 
 def terminal(records: Sequence[Record]) -> str:
     """The columns that fit a terminal."""
     rows = build_rows(records, rank_by=rank_metric(records[0]))
-    frame = _frame(rows, compact=True)
-    table = frame.to_markdown(index=False, tablefmt="simple", disable_numparse=True)
+    narrow = frame(rows, compact=True)
+    table = narrow.to_markdown(index=False, tablefmt="simple", disable_numparse=True)
     return f"{table}\n\n{ledger_line(records)}"
 
 
@@ -79,9 +76,20 @@ def rank_metric(record: Record) -> str:
     return "rfid" if record.protocol["extractor"]["metric"] == "rfid" else "psnr_db"
 
 
-def _frame(rows: Sequence[Row], *, compact: bool) -> pd.DataFrame:
-    frame = pd.DataFrame([_cells(row, compact=compact) for row in rows])
-    return frame.drop(columns=list(_LEFT_OUT_OF_COMPACT)) if compact else frame
+def frame(rows: Sequence[Row], *, compact: bool = False) -> pd.DataFrame:
+    """Rows as text.
+
+    Args:
+        rows: of one table.
+        compact: leave out the columns that a first look does not need.
+    """
+    cells = pd.DataFrame([_cells(row, compact=compact) for row in rows])
+    return cells.drop(columns=list(_LEFT_OUT_OF_COMPACT)) if compact else cells
+
+
+def as_markdown(cells: pd.DataFrame) -> str:
+    """A table of Markdown."""
+    return cells.to_markdown(index=False, disable_numparse=True)
 
 
 def _cells(row: Row, *, compact: bool) -> dict[str, str]:

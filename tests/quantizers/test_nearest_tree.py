@@ -77,6 +77,7 @@ def test_searches_for_many_latents_take_the_tree_and_find_the_same(monkeypatch, 
         quantizers.nearest_tree, "Tree", lambda codes: built.append(1) or tree(codes)
     )
     monkeypatch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 1500)
+    monkeypatch.setattr(nearest_chunks, "_CODES_OF_A_TREE", 1025)  # times 8
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
     assert built == [1]
     nearest(latents[1:], codebook, spherical=spherical)
