@@ -112,6 +112,6 @@ def _gumbel_like(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
     near 0, where the largest samples come from, are exact in float32. Values of u are 2^-31 apart.
     """
     size, most = logits.numel(), 2**63 - 1
-    bits = torch.randint(-most, most, (size // 2 + 1,), device=logits.device)
+    bits = torch.randint(-most, most, ((size + 1) // 2,), device=logits.device)
     u = bits.view(torch.int32)[:size].view_as(logits).float().add_(0.5).abs_()  # at most 2^31
     return u.mul_(-(1 - 2.0**-24) * 2.0**-31).log1p_().neg_().log_().neg_()
