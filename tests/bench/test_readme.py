@@ -19,6 +19,7 @@ def code(first_words: str) -> str:
     return block
 
 
+@pytest.mark.slow
 def test_the_plugin_of_the_readme_trains_beside_fsq(tmp_path, arguments):
     block = code('@register("mine")')
     assert block.count("\n") <= 25

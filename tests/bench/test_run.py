@@ -180,6 +180,7 @@ def test_moving_leaderboards_publishes_finished_runs_there(bench, tmp_path):
     assert len(list((tmp_path / "other" / "records").glob("*.json"))) == 1
 
 
+@pytest.mark.slow
 def test_glob_runs_every_method_and_skips_those_without_the_rate(bench, results, capsys):
     assert bench("quantizer=glob(*)") == 0
     rows = {row[0] for row in results()[0]}

@@ -114,6 +114,7 @@ def test_ctrl_c_ends_soon_and_the_same_command_continues(arguments, tmp_path, as
     assert no_process_is_left_of(process.pid)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_once_ends_like_one_left_alone(arguments, tmp_path):
     """SIGKILL leaves no chance to save; the checkpoint of some earlier step must do."""
     steps = ["recipe.steps=60", "recipe.checkpoint_every=10", "quantizer=gsq"]
