@@ -92,7 +92,6 @@ def test_the_opposite_of_a_vector_is_a_vector(vectors):
     assert torch.equal(vectors.unique(dim=0), (-vectors).unique(dim=0))
 
 
-@pytest.mark.slow
 def test_every_vector_is_nearest_to_itself(words, vectors):
     for first in range(0, 196_560, 32_768):
         part = vectors[first : first + 32_768].float()
