@@ -68,7 +68,7 @@ def load(_, registers, array, row):
 @intrinsic
 @no_type_check
 def store(_, x, array):
-    """Writes a vector to the begin of an array of one axis."""
+    """Writes a vector to the start of an array of one axis."""
 
     def code(context, builder, _signature, arguments):
         zero = ir.Constant(context.get_value_type(types.intp), 0)
@@ -120,22 +120,14 @@ def add_squared_difference(_, total, x, number):
 @no_type_check
 def larger(_, x, y):
     """The larger of each two numbers; none may be NaN."""
-
-    def code(_context, builder, _signature, arguments):
-        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
-
-    return x(x, y), code
+    return x(x, y), _pick(">")
 
 
 @intrinsic
 @no_type_check
 def smaller(_, x, y):
     """The smaller of each two numbers; none may be NaN."""
-
-    def code(_context, builder, _signature, arguments):
-        return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
-
-    return x(x, y), code
+    return x(x, y), _pick("<")
 
 
 @intrinsic
@@ -155,14 +147,14 @@ def where_larger(_, x, y, number, other):
 def smallest(_, x):
     """The smallest number of a vector, whose length is a power of two; none may be NaN."""
 
-    def code(_context, builder, _signature, arguments):
+    def code(context, builder, signature, arguments):
         vector, count = arguments[0], x.count
         while count > 1:
             count //= 2
             parts = range(count), range(count, 2 * count)
             masks = [ir.Constant(ir.VectorType(_INDEX, count), list(part)) for part in parts]
             low, high = (builder.shuffle_vector(vector, vector, mask) for mask in masks)
-            vector = builder.select(builder.fcmp_ordered("<", low, high), low, high)
+            vector = _pick("<")(context, builder, signature, (low, high))
         return builder.extract_element(vector, ir.Constant(_INDEX, 0))
 
     return getattr(types, f"float{x.bits}")(x), code
@@ -201,6 +193,16 @@ def _splat(builder, x, lanes):
     first = builder.insert_element(ir.Constant(_vector(lanes), ir.Undefined), x, _INDEX(0))
     zeros = ir.Constant(ir.VectorType(_INDEX, lanes.count), [0] * lanes.count)
     return builder.shuffle_vector(first, first, zeros)
+
+
+@no_type_check
+def _pick(relation):
+    """Code for a vector of whichever of each two numbers so compares with the other."""
+
+    def code(_context, builder, _signature, arguments):
+        return builder.select(builder.fcmp_ordered(relation, *arguments), *arguments)
+
+    return code
 
 
 @no_type_check
