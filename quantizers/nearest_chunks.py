@@ -28,7 +28,8 @@ _MOST_CHANNELS = 256  # of the loops; products of more are as fast
 _WORTH_LOADING = 1 << 20  # products; of fewer a search takes less than a millisecond
 _CHANNELS_OF_A_TREE = 6  # at most; of more it meets too many codes
 _CODES_OF_A_TREE = 1 << 11  # at least, times two for every channel
-_LATENTS_OF_A_TREE = 1 << 16  # at least: it takes as long to build as many of these to search
+_LATENTS_OF_A_TREE = 1 << 12  # likewise: it takes as long to build as many of these to search
+_ENOUGH_LATENTS = 1 << 16  # for a tree of any number of channels
 
 Coordinates = Callable[[Tensor], Tensor]
 Search = Callable[[Tensor], Tensor]
@@ -125,8 +126,10 @@ def _worth_trying(codes: Float[Tensor, "v d"], latents: int) -> list[Callable[[T
     numba = _numba()
     if numba is None:
         return []
-    for_a_tree = size >= _CODES_OF_A_TREE << channels and latents >= _LATENTS_OF_A_TREE
-    if 1 < channels <= _CHANNELS_OF_A_TREE and for_a_tree:
+    if 1 < channels <= _CHANNELS_OF_A_TREE and (
+        size >= _CODES_OF_A_TREE << channels
+        and latents >= min(_LATENTS_OF_A_TREE << channels, _ENOUGH_LATENTS)
+    ):
         return [import_module("quantizers.nearest_tree").Tree, numba.Loops]
     return [numba.Loops]
 

@@ -84,12 +84,21 @@ def contest(
 
 
 def warm_up(searches: Sequence[Search], channels: Sequence[int], device: torch.device) -> None:
-    """A call of each, so that no later one pays for imports, thread pools and compilation."""
-    generator = torch.Generator().manual_seed(0)
+    """Calls of each, so that no later one pays for imports, thread pools and compilation."""
     for search, width in itertools.product(searches, channels):
-        latents, codes = torch.randn(2, 2048, width, generator=generator).to(device)
-        with contextlib.suppress(Exception):  # the contest reports it
-            search.prepare(latents, codes)()
+        for tokens, size in search.warm_sizes:
+            latents, codes = drawn(tokens, size, width, device)
+            with contextlib.suppress(Exception):  # the contest reports it
+                search.prepare(latents, codes)()
+
+
+def drawn(
+    tokens: int, codes: int, channels: int, device: torch.device
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "v d"]]:
+    """Normal latents and codes, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(tokens, channels, generator=generator)
+    return latents.to(device), torch.randn(codes, channels, generator=generator).to(device)
 
 
 def _alone(

@@ -21,6 +21,8 @@ OURS = "ours"
 PEER = "vector-quantize-pytorch"
 PACKAGES = ("numba", "scikit-learn", "faiss-cpu", PEER, "flash-kmeans", "triton")
 
+_WARM_SIZES = (2048, 2048), (1 << 16, 1 << 15)  # the second for a tree, of up to four channels
+
 Call = Callable[[], Any]
 
 
@@ -33,17 +35,19 @@ class Search:
         prepare: takes latents and codes and gives the call to time; its result is one index a row.
             Raises ImportError where the library is not installed.
         copies: of a float32 matrix of all latents by all codes that the call holds at once.
+        warm_sizes: latents and codes of the calls after which none has anything left to compile.
     """
 
     name: str
     prepare: Callable[[Tensor, Tensor], Call]
     copies: int
+    warm_sizes: tuple[tuple[int, int], ...] = ((2048, 2048),)
 
 
 def searches(device: torch.device) -> list[Search]:
     """All that can run on a device, ours first."""
     everywhere = [
-        Search(OURS, lambda latents, codes: lambda: nearest(latents, codes), 0),
+        Search(OURS, lambda latents, codes: lambda: nearest(latents, codes), 0, _WARM_SIZES),
         Search("cdist + argmin", _cdist, 1),
         Search("addmm + argmin", _addmm, 1),
         Search(PEER, _vector_quantize, 4),  # scores, and a one-hot matrix in int64 and in float32

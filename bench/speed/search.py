@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from bench.interrupt import StopRequest
-from bench.speed.contest import LIMIT_SECONDS, Cell, contest, warm_up
+from bench.speed.contest import LIMIT_SECONDS, Cell, contest, drawn, warm_up
 from bench.speed.page import Section, megabytes, say
 from bench.speed.peers import OURS, PEER, Call, Search, searches
 from bench.speed.targets import SetOut, Target, at_least, at_most, times
@@ -100,7 +98,7 @@ class Measured:
 
     def set_out(self, device: torch.device) -> Call:
         """Our search at this size, as it was timed."""
-        latents, codebook = _drawn(self.tokens, self.codes, self.channels, device)
+        latents, codebook = drawn(self.tokens, self.codes, self.channels, device)
         return lambda: nearest(latents, codebook)
 
 
@@ -129,25 +127,16 @@ def _size(
     device: torch.device,
 ) -> Measured:
     say(f"search: N={tokens:,} V={codes:,} d={channels}")
-    latents, codebook = _drawn(tokens, codes, channels, device)
+    latents, codebook = drawn(tokens, codes, channels, device)
     cells = contest(contestants, latents, codebook, rounds=grid.rounds, seconds=grid.cell_seconds)
     return Measured(tokens, codes, channels, cells)
-
-
-def _drawn(
-    tokens: int, codes: int, channels: int, device: torch.device
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "v d"]]:
-    """The latents and the codebook of a cell."""
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(tokens, channels, generator=generator)
-    return latents.to(device), torch.randn(codes, channels, generator=generator).to(device)
 
 
 def _queries(grid: Grid, channels: int, device: torch.device) -> Measured:
     """Our search alone where sorting answers it: a line, and the circle."""
     spherical = channels == 2
     say(f"search: N={grid.queries:,} V={grid.query_codes:,} d={channels}, alone")
-    latents, codes = _drawn(grid.queries, grid.query_codes, channels, device)
+    latents, codes = drawn(grid.queries, grid.query_codes, channels, device)
     alone = Search(OURS, lambda x, c: lambda: nearest(x, c, spherical=spherical), 0)
     cells = contest(
         [alone],

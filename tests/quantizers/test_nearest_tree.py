@@ -67,7 +67,7 @@ def test_a_latent_to_which_too_many_codes_are_as_near_is_left():
 def test_searches_for_many_latents_take_the_tree_and_find_the_same(monkeypatch, spherical):
     import quantizers.nearest_tree
 
-    latents, codebook = problem((1500, 9000, 3), seed=9)
+    latents, codebook = problem((1488, 9000, 3), seed=9)
     codebook[7000:7050] = codebook[:50]
     codebook[-1] = torch.inf
     expected = nearest(latents, codebook, spherical=spherical)
@@ -76,13 +76,16 @@ def test_searches_for_many_latents_take_the_tree_and_find_the_same(monkeypatch, 
     monkeypatch.setattr(
         quantizers.nearest_tree, "Tree", lambda codes: built.append(1) or tree(codes)
     )
-    monkeypatch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 1500)
+    monkeypatch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 1488 // 8)  # times 8
     monkeypatch.setattr(nearest_chunks, "_CODES_OF_A_TREE", 1025)  # times 8
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
     assert built == [1]
     nearest(latents[1:], codebook, spherical=spherical)
     nearest(latents, codebook[:8000], spherical=spherical)
     assert built == [1]
+    monkeypatch.setattr(nearest_chunks, "_ENOUGH_LATENTS", 1000)
+    nearest(latents[1:], codebook, spherical=spherical)
+    assert built == [1, 1]
 
 
 def test_one_thread_finds_the_same():

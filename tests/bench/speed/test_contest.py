@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.speed import contest as module
-from bench.speed.contest import contest
+from bench.speed.contest import contest, warm_up
 from bench.speed.peers import Search, searches
 
 
@@ -120,3 +120,17 @@ def test_a_long_call_is_made_once(latents, codes, monkeypatch):
     cells = run(latents, codes, Search("long", counted, 0))
     assert len(calls) == 1
     assert cells["long"].exact
+
+
+def test_a_search_is_warmed_up_at_its_own_sizes_and_may_fail():
+    met = []
+
+    def recorded(x, c):
+        return lambda: met.append((tuple(x.shape), tuple(c.shape)))
+
+    def broken(x, c):
+        raise RuntimeError("no such kernel")
+
+    search = Search("ours", recorded, 0, ((5, 3), (7, 2)))
+    warm_up([Search("broken", broken, 0), search], [1, 4], torch.device("cpu"))
+    assert met == [((5, 1), (3, 1)), ((7, 1), (2, 1)), ((5, 4), (3, 4)), ((7, 4), (2, 4))]
