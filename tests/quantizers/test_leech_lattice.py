@@ -92,11 +92,12 @@ def test_the_opposite_of_a_vector_is_a_vector(vectors):
     assert torch.equal(vectors.unique(dim=0), (-vectors).unique(dim=0))
 
 
-def test_every_vector_is_nearest_to_itself(words, vectors):
-    for first in range(0, 196_560, 32_768):
-        part = vectors[first : first + 32_768].float()
-        found = nearest_minimal_vector(part / 32**0.5, words)
-        assert torch.equal(found, first + torch.arange(len(part)))
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_vector_is_nearest_to_itself(words, vectors, step):
+    """By default every eleventh: odd, so that all places and signs of all shapes are among them."""
+    for some in torch.arange(0, 196_560, step).split(32_768):
+        found = nearest_minimal_vector(vectors[some].float() / 32**0.5, words)
+        assert torch.equal(found, some)
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 5e37])
