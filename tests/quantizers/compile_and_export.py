@@ -1,9 +1,9 @@
 """Compiles and exports examples of methods and compares with eager mode, for test_compile.py.
 
 A process of its own, because the run-time shape checks of the test session cannot be traced. Every
-example is traced into one graph with a dynamic batch, forward and backward, in training and in
-eval mode, and exported both ways. A method's first example also goes through the code generator,
-with torch.compile's defaults: first for one batch size, then for any.
+example is traced into one graph with a dynamic batch, forward and in training mode backward, and
+exported both ways. A method's first example goes through the code generator in both modes, with
+torch.compile's defaults: first for one batch size, then for any.
 Usage: compile_and_export.py FOLDER EXAMPLES_AS_JSON. Writes FOLDER/NAME.txt for each method: what
 went wrong, or nothing.
 """
@@ -50,10 +50,9 @@ def check_compiled(quantizer: Quantizer, *, training: bool, generate: bool) -> N
     """One graph without breaks, for two batch sizes: same output, losses and gradients."""
     torch._dynamo.reset()
     eager, quantizer = copy.deepcopy(quantizer).train(training), quantizer.train(training)
-    if generate:
-        compiled = torch.compile(quantizer, fullgraph=True)
-    else:
-        compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager", dynamic=True)
+    backend = "inductor" if generate else "aot_eager" if training else "eager"
+    dynamic = None if generate else True
+    compiled = torch.compile(quantizer, fullgraph=True, backend=backend, dynamic=dynamic)
     for batch in (4, 7):
         z = torch.randn(batch, quantizer.latent_channels, 3, 2)
         latents = [z.clone().requires_grad_(), z.clone().requires_grad_()]
