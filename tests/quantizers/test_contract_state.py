@@ -42,6 +42,7 @@ def test_eval_is_deterministic(quantizer, latent):
 
 
 @pytest.mark.law("independence")
+@settings(max_examples=10)
 @given(data=st.data())
 def test_eval_treats_images_independently(quantizer, sample, data):
     images = data.draw(st.integers(1, 6))
