@@ -1,17 +1,22 @@
 """How long fresh processes take to import this package and to print the main command's help."""
 
+import os
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from bench.speed.page import Section, duration, say
 from bench.speed.targets import at_most
 
-_TEXT = """Fresh processes in turns. What `import quantizers` adds is timed within a process that
-has torch imported: a difference of two whole processes would be lost in their noise."""
+_TEXT = """Fresh processes in turns, with the bytecode that an earlier one left. What `import
+quantizers` adds is timed within a process that has torch imported: a difference of two whole
+processes would be lost in their noise."""
 
 ROUNDS = {"small": 3, "full": 9}
+_COMMANDS = ("python -c 'import torch'", "python -m bench.run --help")
 _IMPORT = """
 import time
 started = time.perf_counter()
@@ -25,21 +30,14 @@ print(between - started, time.perf_counter() - between)
 def measure(rounds: int) -> Section:
     """The whole section."""
     say(f"startup: {rounds} rounds of fresh processes")
-    whole: dict[str, list[float]] = {
-        "python -c 'import torch'": [],
-        "python -m bench.run --help": [],
-    }
-    added = []
-    for _ in range(rounds):
-        added.append(float(_run("-c", _IMPORT)[1].split()[1]))
-        for command, seconds in whole.items():
-            words = ("-c", "import torch") if "torch" in command else command.split()[1:]
-            seconds.append(_run(*words)[0])
-    torch_seconds, help_seconds = (statistics.median(seconds) for seconds in whole.values())
-    quantizers = statistics.median(added)
+    with tempfile.TemporaryDirectory() as bytecode:
+        _round(bytecode)  # compiles
+        measured = [_round(bytecode) for _ in range(rounds)]
+    quantizers, *commands = map(statistics.median, zip(*measured, strict=True))
+    torch_seconds, help_seconds = commands
     rows = [
-        {"process": f"`{command}`", "time": duration(statistics.median(seconds))}
-        for command, seconds in whole.items()
+        {"process": f"`{command}`", "time": duration(seconds)}
+        for command, seconds in zip(_COMMANDS, commands, strict=True)
     ]
     rows.append({"process": "`import quantizers`, after torch", "time": duration(quantizers)})
     targets = [
@@ -54,10 +52,22 @@ def measure(rounds: int) -> Section:
     return Section("Start-up", _TEXT, rows, targets)
 
 
-def _run(*words: str) -> tuple[float, str]:
-    """Seconds and output of a fresh process."""
+def _round(bytecode: str) -> list[float]:
+    """Seconds that `import quantizers` adds, and those of each command."""
+    added = float(_run(bytecode, "-c", _IMPORT)[1].split()[1])
+    return [added, *(_run(bytecode, *shlex.split(command)[1:])[0] for command in _COMMANDS)]
+
+
+def _run(bytecode: str, *words: str) -> tuple[float, str]:
+    """Seconds and output of a fresh process, which keeps its bytecode in that folder."""
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env=environment,
     )
     return time.perf_counter() - started, done.stdout
