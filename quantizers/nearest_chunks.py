@@ -28,7 +28,7 @@ _MOST_CHANNELS = 256  # of the loops; products of more are as fast
 _WORTH_LOADING = 1 << 20  # products; of fewer a search takes less than a millisecond
 _CHANNELS_OF_A_TREE = 6  # at most; of more it meets too many codes
 _CODES_OF_A_TREE = 1 << 11  # at least, times two for every channel
-_LATENTS_OF_A_TREE = 1 << 12  # likewise: it takes as long to build as many of these to search
+_LATENTS_OF_A_TREE = 1 << 12  # likewise: to build it takes as long as the loops take for these
 _ENOUGH_LATENTS = 1 << 16  # for a tree of any number of channels
 
 Coordinates = Callable[[Tensor], Tensor]
