@@ -1,9 +1,18 @@
 """Hypothesis draws the same examples in every run and never fails for being slow.
 
-Where tests run in several processes, each has one thread, and so have those that it starts.
+Where tests run in several processes, each has one thread, and so have those that it starts. All of
+them share bytecode, in pytest's cache where Python was told to leave none beside the sources: to
+compile torch alone takes each process longer than most tests take.
 """
 
 import os
+import sys
+from pathlib import Path
+
+if sys.dont_write_bytecode:
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False
+    os.environ |= {"PYTHONPYCACHEPREFIX": sys.pycache_prefix, "PYTHONDONTWRITEBYTECODE": ""}
 
 import torch
 from hypothesis import HealthCheck, settings
