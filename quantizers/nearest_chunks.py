@@ -126,8 +126,9 @@ def _worth_trying(codes: Float[Tensor, "v d"], latents: int) -> list[Callable[[T
     numba = _numba()
     if numba is None:
         return []
-    if 1 < channels <= _CHANNELS_OF_A_TREE and (
-        size >= _CODES_OF_A_TREE << channels
+    if (
+        1 < channels <= _CHANNELS_OF_A_TREE
+        and size >= _CODES_OF_A_TREE << channels
         and latents >= min(_LATENTS_OF_A_TREE << channels, _ENOUGH_LATENTS)
     ):
         return [import_module("quantizers.nearest_tree").Tree, numba.Loops]
