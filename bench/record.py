@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from bench.files import write_new_text
+from bench.atomic_files import write_new_text
 
 SCHEMA = 2
 _REQUIRED = {
@@ -51,8 +51,8 @@ class Record:
         per_image: the values behind these means, in test order.
         leave_group_out: metrics that are no means over images, without each group of test images.
         codebooks: use of each codebook.
-        training: health of the codes at the last line of the training log; see `bench.window` and
-            `bench.norm_drift`. Empty in records from before it was kept.
+        training: health of the codes at the last line of the training log; see
+            `bench.training.step_window` and `bench.training.norm_drift`. Empty in records from before it was kept.
         budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.

@@ -21,11 +21,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import plugins, study
-from bench.config import ConfigError, parse, register_schema
-from bench.explain import explain
-from bench.outcome import Outcome
-from bench.process import ProcessDiedError, run_in_fresh_process
+from bench.conf import plugins
+from bench.conf import studies as study
+from bench.conf.schema import ConfigError, parse, register_schema
+from bench.conf.compose import explain
+from bench.jobs.outcome import Outcome
+from bench.jobs.process import ProcessDiedError, run_in_fresh_process
 
 _SINGLE_SHOT = ("--cfg", "-c", "--help", "-h", "--hydra-help", "--info", "-i", "--version")
 MOVE_NO_NUMBER = ("runs=", "leaderboards=", "tensorboard=", "retry=")
@@ -54,9 +55,9 @@ def _outcome(cfg: DictConfig, command: str) -> Outcome:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
     from bench.data import DataError
     from bench.environment import flush_denormals
-    from bench.job import run_job
-    from bench.operating_point import NoOperatingPointError
-    from bench.prepare import prepare
+    from bench.jobs.run_job import run_job
+    from bench.conf.operating_point import NoOperatingPointError
+    from bench.jobs.prepare import prepare
 
     flush_denormals()
     try:

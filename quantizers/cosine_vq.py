@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.losses import check_weight, codebook_losses
+from quantizers.parts.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
-from quantizers.normalize import normalize
+from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
 from quantizers.nearest import nearest
-from quantizers.normalize import normalize
+from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from quantizers.products import dot_products
+from quantizers.nearest.dot_products import dot_products
 
 Estimator = Literal["straight_through", "rotation", "diveq"]
 MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %

@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import level_entropies
-from quantizers.losses import check_entropy_losses, entropy_losses
+from quantizers.parts.entropy import level_entropies
+from quantizers.parts.losses import check_entropy_losses, entropy_losses
 from quantizers.registry import register
 
 _MOST_UNCLAMPED = 1000

@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.codebook import nearest_code
+from quantizers.parts.look_up import nearest_code
 from quantizers.estimators import Estimator, check_estimator
-from quantizers.losses import check_weight
+from quantizers.parts.losses import check_weight
 from quantizers.registry import register
 
 

@@ -20,12 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import code_sums
+from quantizers.parts.entropy import code_sums
 from quantizers.estimators import soft_assignment
-from quantizers.losses import check_temperature, check_weight
-from quantizers.products import dot_products
+from quantizers.parts.losses import check_temperature, check_weight
+from quantizers.nearest.dot_products import dot_products
 from quantizers.registry import register
-from quantizers.slices import Results, by_slices
+from quantizers.parts.soft_codes import Results, by_slices
 
 
 @register("gumbel_vq")

@@ -18,18 +18,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.entropy import code_sums, entropies_of_sums
+from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.estimators import soft_assignment
-from quantizers.losses import (
+from quantizers.parts.losses import (
     check_temperature,
     check_weight,
     codebook_losses,
     entropy_losses,
     mean_square,
 )
-from quantizers.products import dot_products
+from quantizers.nearest.dot_products import dot_products
 from quantizers.registry import register
-from quantizers.slices import Results, by_slices
+from quantizers.parts.soft_codes import Results, by_slices
 
 
 @register("ibq")

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.losses import check_weight
+from quantizers.parts.losses import check_weight
 from quantizers.registry import register
 
 _MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE = -30.0, 20.0  # keeps the exponential finite, no more

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
-from quantizers.leech_lattice import (
+from quantizers.parts.leech_lattice import (
     MINIMAL_VECTORS,
     SQUARED_LENGTH,
     golay_words,
     minimal_vectors,
     nearest_minimal_vector,
 )
-from quantizers.normalize import normalize
+from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
 
 

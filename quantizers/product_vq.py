@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator
-from quantizers.groups import dequantize_groups, quantize_groups
-from quantizers.losses import check_weight
+from quantizers.parts.groups import dequantize_groups, quantize_groups
+from quantizers.parts.losses import check_weight
 from quantizers.registry import build, register
 
 

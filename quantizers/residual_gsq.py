@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
-from quantizers.losses import sum_of_losses
-from quantizers.normalize import normalize
+from quantizers.parts.losses import sum_of_losses
+from quantizers.parts.unit_length import normalize
 from quantizers.registry import build, register
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.losses import sum_of_losses
+from quantizers.parts.losses import sum_of_losses
 from quantizers.registry import build, register
 
 

@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from bench.data.base import DataError, ImageData, existing_folder, fingerprint
-from bench.data.files import FileListing, ImageFiles, check_files, files_digest, list_images
+from bench.data.image_files import FileListing, ImageFiles, check_files, files_digest, list_images
 
 TEST_SHARE = 10  # one image in ten
 

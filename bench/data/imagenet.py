@@ -5,7 +5,7 @@ as is usual for this data set. Deviation from torchvision's loader: EXIF orienta
 """
 
 from bench.data.base import DataError, ImageData, find_root, fingerprint
-from bench.data.files import ImageFiles, files_digest, list_images
+from bench.data.image_files import ImageFiles, files_digest, list_images
 
 PARTS = ("train", "val")
 

@@ -20,7 +20,7 @@ from typing import Final
 
 import torch
 
-from bench.files import replacing
+from bench.atomic_files import replacing
 from bench.metrics.scattering import VERSION, Scattering, scattering_identity
 from bench.options import OptionError, read_options
 

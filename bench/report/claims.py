@@ -16,7 +16,7 @@ from bench.report.comparison import (
 from bench.report.footnotes import metric_name
 from bench.report.ranking import Floor
 from bench.statistics import Difference, holm
-from bench.study import Claim
+from bench.conf.studies import Claim
 
 Runs = Mapping[str, Sequence[Record]]  # by the point's name, one record a seed
 

@@ -22,7 +22,7 @@ from bench.report.footnotes import floor_line, ledger_summary
 from bench.report.ledger import Check, check_records, failed_checks
 from bench.report.ranking import find_floor
 from bench.report.table import rank_metric
-from bench.study import Point, Study
+from bench.conf.studies import Point, Study
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.quantizer_yaml import quantizer_yaml
+from bench.conf.quantizer_yaml import quantizer_yaml
 from bench.record import Record, read_records
 from bench.report.comparison import HIGHER_IS_BETTER, cost
 from bench.report.table import rank_metric

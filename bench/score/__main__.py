@@ -34,8 +34,8 @@ import torch
 from torch import Tensor
 
 from bench.data import DataError
-from bench.files import write_text
-from bench.image_pairs import ImagePairs
+from bench.atomic_files import write_text
+from bench.score.image_pairs import ImagePairs
 from bench.score.judge import PIXELS_PER_BATCH, Pairs, build_judge
 from bench.score.record import format_record, format_table, provenance
 from bench.score.tensors import count_codes

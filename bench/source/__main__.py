@@ -25,9 +25,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import ConfigError
-from bench.explain import unknown
-from bench.files import write_text
+from bench.conf.schema import ConfigError
+from bench.conf.compose import unknown
+from bench.atomic_files import write_text
 
 if TYPE_CHECKING:
     from bench.source.sources import Source
@@ -87,8 +87,8 @@ def parse(arguments: Sequence[str]) -> Options:
 def _run(options: Options, command: str) -> int:
     import torch
 
-    from bench import plugins
-    from bench.methods import chosen, node
+    from bench.conf import plugins
+    from bench.conf.methods import chosen, node
     from bench.source.plot import svg
     from bench.source.report import markdown
 
@@ -127,7 +127,7 @@ def _measure(
     training: dict[str, Any],
 ) -> "list[Measurement]":
     """One method on all sources; one that cannot be measured is a line, and the others go on."""
-    from bench.methods import rates
+    from bench.conf.methods import rates
     from bench.source.train import measure, subject
 
     rows = []

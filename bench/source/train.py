@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bench.config import ConfigError
-from bench.operating_point import OperatingPoint, resolve
-from bench.seeds import seeded, stream_seed
+from bench.conf.schema import ConfigError
+from bench.conf.operating_point import OperatingPoint, resolve
+from bench.training.seeds import seeded, stream_seed
 from bench.source.sources import Source
 from quantizers import NonFiniteLatentError, Quantizer
 

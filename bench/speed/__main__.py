@@ -26,9 +26,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import ConfigError
-from bench.files import write_text
-from bench.interrupt import StopRequest
+from bench.conf.schema import ConfigError
+from bench.atomic_files import write_text
+from bench.training.interrupt import StopRequest
 from bench.options import OptionError, read_options
 from bench.unknown import unknown
 
@@ -81,9 +81,9 @@ def _run(options: Mapping[str, str], command: str) -> int:
     _known("grid", options["grid"], _GRIDS)
     device = _device(options["device"])
 
-    from bench import plugins
+    from bench.conf import plugins
     from bench.environment import flush_denormals
-    from bench.methods import chosen as named
+    from bench.conf.methods import chosen as named
 
     flush_denormals()
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])

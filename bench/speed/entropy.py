@@ -12,7 +12,7 @@ from bench.speed.page import Section, duration, megabytes, say
 from bench.speed.peers import PEER, vector_quantize_pytorch
 from bench.speed.targets import Target, at_least, at_most, times
 from bench.speed.timing import interleaved
-from quantizers.entropy import bit_entropies
+from quantizers.parts.entropy import bit_entropies
 
 _TEXT = """Token and batch entropy of soft codes over all 2^{bits}, forward and backward. {peer}
 holds a number for every token and code, so it is measured on {few} tokens; its time per token is

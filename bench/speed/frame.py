@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from bench.compilation import check_compiler, compile_events
-from bench.config import ConfigError
-from bench.flops import train_step_flops
+from bench.training.compilation import check_compiler, compile_events
+from bench.conf.schema import ConfigError
+from bench.training.flops import train_step_flops
 from bench.speed.page import Section, duration, say
 from bench.speed.steps import Run, configuration, prepare, steppers
 from bench.speed.timing import interleaved, peak_flops_per_second

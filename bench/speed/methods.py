@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from bench.interrupt import StopRequest
+from bench.training.interrupt import StopRequest
 from bench.speed.counterparts import Pair, pairs
 from bench.speed.memory import memory_limit, with_extra_peak
 from bench.speed.page import Section, duration, megabytes, say

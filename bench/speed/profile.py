@@ -12,7 +12,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from bench.flops import flop_counter
+from bench.training.flops import flop_counter
 from bench.speed.page import Section, duration, say
 from bench.speed.targets import Target
 from bench.speed.timing import LONG_SECONDS, peak_flops_per_second, synchronize, timed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.interrupt import StopRequest
+from bench.training.interrupt import StopRequest
 from bench.speed.contest import LIMIT_SECONDS, Cell, contest, drawn, warm_up
 from bench.speed.page import Section, megabytes, say
 from bench.speed.peers import OURS, PEER, Call, Search, searches

@@ -1,4 +1,4 @@
-"""The real training step of `bench.train`, one call at a time."""
+"""The real training step of `bench.training.trainer`, one call at a time."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from bench.build import Modules, build_modules
-from bench.config import BenchConfig, parse, register_schema
+from bench.training.networks import Modules, build_modules
+from bench.conf.schema import BenchConfig, parse, register_schema
 from bench.data import Batch, ImageSet, load_data, training_batches
-from bench.methods import node, rates
-from bench.operating_point import OperatingPoint, resolve
-from bench.seeds import stream_seed
-from bench.train import Trainer
+from bench.conf.methods import node, rates
+from bench.conf.operating_point import OperatingPoint, resolve
+from bench.training.seeds import stream_seed
+from bench.training.trainer import Trainer
 
 _CONF = str(Path(__file__).parent.parent / "conf")
 _RATE = 10.0  # bits per position; methods without it take their nearest

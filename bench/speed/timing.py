@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
-from bench.interrupt import StopRequest
+from bench.training.interrupt import StopRequest
 from bench.speed.page import say
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import numpy as np
 import yaml
 from records import protocol, record
 
-from bench import study
+from bench.conf import studies as study
 
 
 def recipe(point):

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers import Quantizer, build, lookup, nearest_chunks
+from quantizers import Quantizer, build, lookup
+from quantizers.nearest import chunks as nearest_chunks
 
 # Every hyper-parameter of every method appears here, with values that take other branches.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {

@@ -30,31 +30,31 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = "tests/quantizers/"
 FAULTS = Path(__file__).with_suffix(".txt")
-LAWS = tuple(sorted(path.name for path in Path(__file__).parent.glob("test_contract*.py")))
+LAWS = tuple(f"contract/test_{name}.py" for name in ("contract", "estimators", "options", "state"))
 OWN_TESTS = {
-    "base": ("test_registry.py", "test_finite_checks.py", *LAWS),
-    "bits": ("test_lfq.py", "test_bsq.py", "test_grouped_lfq.py"),
-    "groups": ("test_product_vq.py", "test_mgvq.py"),
-    "gsq": ("test_gsq.py", "test_gsq_codebook.py", "test_gsq_entropy.py", "test_processes.py"),
-    "kmeans": ("test_kmeans.py", "test_processes.py"),
-    "lfq": ("test_lfq.py", "test_processes.py"),
-    "losses": ("test_losses.py",),
-    "nearest": ("test_nearest.py",),
-    "nearest_blocks": ("test_nearest_blocks.py", "test_nearest.py"),
-    "nearest_chunks": (
-        *("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest_tree.py"),
-        "test_nearest.py",
+    "base": ("contract/test_registry.py", "contract/test_finite_checks.py", *LAWS),
+    "parts/bits": ("test_lfq.py", "test_bsq.py", "test_grouped_lfq.py"),
+    "parts/groups": ("test_product_vq.py", "test_mgvq.py"),
+    "gsq": ("test_gsq.py", "test_gsq_codebook.py", "test_gsq_entropy.py", "processes/test_processes.py"),
+    "parts/kmeans": ("parts/test_kmeans.py", "processes/test_processes.py"),
+    "lfq": ("test_lfq.py", "processes/test_processes.py"),
+    "parts/losses": ("parts/test_losses.py",),
+    "nearest/search": ("nearest/test_search.py",),
+    "nearest/two_passes": ("nearest/test_two_passes.py", "nearest/test_search.py"),
+    "nearest/chunks": (
+        *("nearest/test_two_passes.py", "nearest/test_loops_numba.py", "nearest/test_tree_numba.py"),
+        "nearest/test_search.py",
     ),
-    "nearest_codes": ("test_nearest_blocks.py", "test_nearest_numba.py", "test_nearest.py"),
-    "nearest_float32": ("test_nearest_float32.py",),
-    "nearest_loops": ("test_nearest_numba.py",),
-    "nearest_numba": ("test_nearest_numba.py", "test_nearest_blocks.py", "test_nearest.py"),
-    "nearest_tree": ("test_nearest_tree.py",),
-    "nearest_sorted": ("test_nearest_sorted.py", "test_nearest.py"),
+    "nearest/rounding": ("nearest/test_two_passes.py", "nearest/test_loops_numba.py", "nearest/test_search.py"),
+    "nearest/accelerator": ("nearest/test_accelerator.py",),
+    "nearest/loops": ("nearest/test_loops_numba.py",),
+    "nearest/loops_numba": ("nearest/test_loops_numba.py", "nearest/test_two_passes.py", "nearest/test_search.py"),
+    "nearest/tree_numba": ("nearest/test_tree_numba.py",),
+    "nearest/line_and_circle": ("nearest/test_line_and_circle.py", "nearest/test_search.py"),
     "none": LAWS,
-    "numba_lanes": ("test_numba_lanes.py",),
-    "numba_threads": ("test_nearest_numba.py",),
-    "processes": ("test_processes.py", "test_lgq.py", "test_entropy.py"),
+    "nearest/lanes_numba": ("nearest/test_lanes_numba.py",),
+    "nearest/threads_numba": ("nearest/test_loops_numba.py",),
+    "parts/processes": ("processes/test_processes.py", "test_lgq.py", "parts/test_entropy.py"),
 }
 MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
 TIMEOUT_SECONDS = 600  # or never end
@@ -79,7 +79,9 @@ class Mutation(NamedTuple):
 
     @property
     def own_tests(self) -> tuple[str, ...]:
-        return OWN_TESTS.get(self.stem, (f"test_{self.stem}.py", "test_relations.py"))
+        folder, slash, name = self.stem.rpartition("/")
+        own = f"{folder}{slash}test_{name}.py"
+        return OWN_TESTS.get(self.stem, (own, "contract/test_relations.py"))
 
     def occurrences(self, package: Path) -> int:
         """How often the text to replace stands in its file."""

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from unchecked import build_unchecked
 
-from quantizers import Quantizer, build, lookup, processes
+from quantizers import Quantizer, build, lookup
+from quantizers.parts import processes
 
 
 def make(**parameters) -> Quantizer:

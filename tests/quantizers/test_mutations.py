@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 STEMS = (
-    *("registry", "losses", "entropy", "estimators", "nearest", "nearest_blocks", "nearest_sorted"),
+    *("registry", "estimators", "parts/losses", "parts/entropy"),
+    *("nearest/search", "nearest/two_passes", "nearest/line_and_circle"),
     *("fsq", "lfq", "ifsq", "rfsq", "gsq", "vq", "rvq"),
 )
 

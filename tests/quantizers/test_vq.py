@@ -5,7 +5,7 @@ import torch
 from unchecked import build_unchecked
 
 from quantizers import build
-from quantizers.kmeans import kmeans
+from quantizers.parts.kmeans import kmeans
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from records import protocol, record
 from study_records import run_of, runs_of
 
-from bench import study
+from bench.conf import studies as study
 from bench.report.claims import verdict
 from bench.report.ranking import Floor
 from bench.report.study_page import page

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bench.interrupt import StopRequest
+from bench.training.interrupt import StopRequest
 from bench.speed import entropy, methods
 from bench.speed.counterparts import pairs
 from bench.speed.peers import PEER

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bench.interrupt import StopRequest
+from bench.training.interrupt import StopRequest
 from bench.speed import search as module
 from bench.speed.contest import Cell
 from bench.speed.peers import OURS, PEER

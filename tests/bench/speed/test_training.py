@@ -4,8 +4,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from bench.config import ConfigError
-from bench.interrupt import StopRequest
+from bench.conf.schema import ConfigError
+from bench.training.interrupt import StopRequest
 from bench.speed import frame, judge, training
 from bench.speed.profile import profiled
 from bench.speed.steps import configuration, nearest_rate, prepare, quantizer_alone, steppers
@@ -151,7 +151,7 @@ def test_the_compiled_frame_has_a_row_and_its_compilation_stands_apart(words, mo
     monkeypatch.setattr(frame, "peak_flops_per_second", lambda *_: 1e15)
     monkeypatch.setattr(frame, "compile_events", compile_events)
     monkeypatch.setattr(frame, "check_compiler", lambda device: None)
-    monkeypatch.setattr("bench.train.compile_frame", compile_frame)
+    monkeypatch.setattr("bench.training.trainer.compile_frame", compile_frame)
     eager, compiled = frame.measure_frame(1, CPU, *words, compiled=True).rows
     assert (eager["option"], compiled["option"]) == ("-", "`compile=true`")
     assert eager["compilation"] == "-"

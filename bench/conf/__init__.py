@@ -1,0 +1,1 @@
+"""What a run is asked for: types, YAML, operating points, studies, plugins. Nothing here trains."""

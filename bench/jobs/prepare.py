@@ -1,0 +1,102 @@
+"""Everything about a run that is settled before it starts."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.conf.schema import BenchConfig, ConfigError
+from bench.data import ImageData, load_data, tune_split
+from bench.evaluate import choose_perceptual_metric
+from bench.metrics import Extractor, choose_extractor
+from bench.metrics.scattering_file import load_scattering
+from bench.conf.operating_point import OperatingPoint, resolve
+from bench.jobs.protocol import protocol
+from bench.record import canonical_sha256, table_name
+from models import PerceptualDistance, build_perceptual
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything about a run that is settled before it starts."""
+
+    config: BenchConfig
+    point: OperatingPoint
+    data: ImageData
+    extractor: Extractor
+    perceptual: PerceptualDistance | None
+    device: torch.device
+    autocast: bool
+    protocol: dict[str, Any]
+    command: str
+
+    @property
+    def label(self) -> str:
+        """What a person calls this run."""
+        return f"{self.point.name} seed {self.config.seed} at {self.config.rate:g} bits"
+
+    @property
+    def run(self) -> str:
+        """Identity of the run: its table, quantizer, operating point and seed.
+
+        A new option of a method leaves the identity of runs that do not use it.
+        """
+        digest = canonical_sha256([self.point.name, self.point.label])[:8]
+        return f"{table_name(self.protocol)}-{self.point.name}-{digest}-seed{self.config.seed}"
+
+    @property
+    def directory(self) -> Path:
+        """Checkpoint, log and record of this run."""
+        return Path(self.config.runs) / self.run
+
+    @property
+    def records(self) -> Path:
+        """The folder of all records."""
+        return Path(self.config.leaderboards) / "records"
+
+
+def prepare(config: BenchConfig, command: str) -> Job:
+    """Settles everything before a run starts, so that what cannot work fails in the first second.
+
+    Raises:
+        ConfigError, DataError, FileNotFoundError, ValueError: with what to type or to fetch.
+    """
+    point = resolve(config.quantizer, config.rate)
+    device = _device(config.device)
+    autocast = config.precision == "bfloat16" or (
+        config.precision == "auto" and device.type == "cuda"
+    )
+    data = _load_data(config.data.name, config.recipe.image_size, config.data.root)
+    if config.split == "tune":
+        data = tune_split(data)
+    extractor = choose_extractor(config.extractor)
+    if extractor.name == "scattering":
+        load_scattering()  # for its errors: runs are judged by the tensors that this file holds
+    perceptual = choose_perceptual_metric(config.perceptual_metric)
+    shared = protocol(
+        config,
+        data,
+        extractor=extractor,
+        perceptual_loss=build_perceptual(config.recipe.losses.perceptual),
+        perceptual_metric=perceptual,
+        device_kind=device.type,
+        precision="bfloat16" if autocast else "float32",
+        downsampling=2 ** (len(config.recipe.frame.multipliers) - 1),
+    )
+    return Job(config, point, data, extractor, perceptual, device, autocast, shared, command)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch finds no CUDA device; type device=cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_data(name: str, image_size: int, root: str | None) -> ImageData:
+    """The jobs of a sweep share one data set in memory."""
+    return load_data(name, image_size=image_size, root=root)

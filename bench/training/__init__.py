@@ -1,0 +1,1 @@
+"""Training one autoencoder: the step, its clock, its log and its checkpoint."""

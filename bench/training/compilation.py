@@ -1,0 +1,71 @@
+"""The option `compile=true`: what torch.compile gets, what it costs, and whether it works here.
+
+Encoder, decoder, discriminator and perceptual loss are compiled. The bottleneck is not: the parts
+that are the same for every quantizer are also treated the same, and a latent that is not finite
+still ends a run with its reason, which compiled code could not give. The averaged weights are
+judged without compilation.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from bench.training.networks import Modules
+from bench.conf.schema import ConfigError
+
+
+def compile_frame(modules: Modules) -> None:
+    """Compiles in place, so that no name in a checkpoint changes; work begins at the first call.
+
+    Shapes are those of the recipe, and a part that torch cannot compile whole is an error. Code of
+    earlier runs in this process is forgotten: every run compiles, and torch keeps few versions.
+    """
+    torch.compiler.reset()
+    autoencoder = modules.autoencoder
+    parts = (autoencoder.encoder, autoencoder.decoder, modules.discriminator, modules.perceptual)
+    for part in parts:
+        if part:
+            part.compile(dynamic=False, fullgraph=True)
+
+
+@contextmanager
+def compile_events(*, start: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+    """Within it, calls `start` before every compilation in this process, and `end` after it."""
+    from torch._dynamo.callback import callback_handler  # loads the compiler: a second
+
+    def started(_: Any) -> None:
+        start()
+
+    def ended(_: Any) -> None:
+        end()
+
+    callback_handler.register_start_callback(started)
+    callback_handler.register_end_callback(ended)
+    try:
+        yield
+    finally:
+        callback_handler.remove_start_callback(started)
+        callback_handler.remove_end_callback(ended)
+
+
+@functools.cache
+def check_compiler(device: torch.device) -> None:
+    """Compiles something small, so that a machine that cannot says so before a run starts.
+
+    Raises:
+        ConfigError: no compiler, no Triton on CUDA, or whatever else torch.compile lacks here.
+    """
+    number = time.time()  # new code every time, which no cache answers
+    try:
+        torch.compile(lambda x: x * number + 1, dynamic=False)(torch.ones(8, device=device))
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no message")
+        needed = "a C++ compiler" if device.type == "cpu" else "a C compiler and Triton"
+        raise ConfigError(
+            f"compile=true needs {needed}, and torch.compile fails here: "
+            f"{type(error).__name__}: {reason.strip()}; install it, or type compile=false"
+        ) from error

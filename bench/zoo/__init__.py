@@ -1,0 +1,1 @@
+"""The page `zoo.md`: `python -m bench.zoo`."""

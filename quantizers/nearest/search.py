@@ -1,0 +1,164 @@
+"""The one nearest-code search, shared by every method that owns a codebook.
+
+On a CPU the result is exact: distances are compared in float64, and of equal ones the lowest index
+wins, whatever the batch. Codes on a line and directions in a plane are sorted and bisected
+(`nearest_sorted`); all others are scored in float32, and what rounding leaves in doubt is compared
+again (`nearest_chunks`). On other devices the search is done in float32 and the host does not wait
+(`nearest_float32`): there, of codes whose distances differ by rounding only, either may be found.
+
+No matrix of all latents by all codes is ever held.
+"""
+
+from typing import get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quantizers.base import NonFiniteLatentError, are_finite, without_autocast
+from quantizers.nearest.chunks import search_chunks
+from quantizers.nearest.accelerator import Precision, search_float32
+from quantizers.nearest.line_and_circle import directions, search_circle, search_line
+from quantizers.nearest.dot_products import products_in
+
+
+def nearest(
+    latents: Float[Tensor, "*g n d"],
+    codebook: Float[Tensor, "*g v d"],
+    *,
+    spherical: bool = False,
+    precision: Precision = "float32",
+) -> Int[Tensor, "*g n"]:
+    """Index of the nearest code for every latent, both taken as float32; ties go to the lowest.
+
+    A code with an infinite element is never chosen, unless there is no other: then index 0 is.
+
+    Args:
+        latents: vectors to look up, finite: (n, d), or (g, n, d) of g groups, which are one call.
+        codebook: the codes, of each group where there are groups; equal, zero and infinite ones are
+            allowed.
+        spherical: compare directions, that is maximise the cosine. On a CPU codes that are exact
+            multiples of one another tie. A zero code has cosine 0 to every latent, a zero latent
+            has cosine 0 to every code.
+        precision: of the factors of a product on an accelerator, at least: "tf32" has 10 bits of
+            mantissa, "bf16" 7, so a code that is further by so much may be found. On a CPU the
+            search is exact whatever this allows.
+
+    Raises:
+        ValueError: shapes that do not fit, an empty codebook, integer tensors, two devices or an
+            unknown precision.
+        NonFiniteLatentError: on a CPU, NaN or an infinite latent; other devices are not made to
+            wait for that check.
+    """
+    _check(latents, codebook)
+    if precision not in get_args(Precision):
+        known = ", ".join(map(repr, get_args(Precision)))
+        raise ValueError(f"precision must be one of {known}; got {precision!r}")
+    one_group = latents.ndim == 2
+    if one_group:
+        latents, codebook = latents.unsqueeze(0), codebook.unsqueeze(0)
+    with torch.no_grad(), without_autocast(latents.device.type):
+        indices = torch.ops.quantizers.search(
+            latents.float(), codebook.float(), spherical, precision
+        )
+    return indices.squeeze(0) if one_group else indices
+
+
+# `custom_op` would do the same, but its first call imports the compiler, which takes seconds
+torch.library.define(
+    "quantizers::search",
+    "(Tensor latents, Tensor codebook, bool spherical, str precision) -> Tensor",
+)
+
+
+@torch.library.impl("quantizers::search", "default")
+def _search(latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision) -> Tensor:
+    """The search on float32 tensors: opaque to the compiler, which would unroll its loops."""
+    if latents.device.type != "cpu":
+        return _search_on_accelerator(latents, codebook, spherical, precision)
+    if len(latents) == 1:
+        return _search_exactly(latents[0].detach(), codebook[0].detach(), spherical)[None]
+    groups = zip(latents.detach(), codebook.detach(), strict=True)
+    return torch.stack([_search_exactly(*group, spherical) for group in groups])
+
+
+@torch.library.register_fake("quantizers::search")
+def _search_shape(
+    latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
+) -> Tensor:
+    return torch.empty(latents.shape[:-1], dtype=torch.int64, device=latents.device)
+
+
+def _search_on_accelerator(
+    latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
+) -> Tensor:
+    """The search in float32, with products that precise."""
+    with products_in(torch.backends.cuda.matmul, "tf32" if precision == "tf32" else "ieee"):
+        return search_float32(latents, codebook, spherical=spherical, precision=precision)
+
+
+def _search_exactly(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+    """The exact search on a CPU."""
+    if not are_finite(latents):
+        raise NonFiniteLatentError("nearest expects finite latents, got NaN or infinity")
+    if are_finite(codebook):
+        return _search_finite(latents, codebook, spherical)
+    if codebook.isnan().any():
+        raise NonFiniteLatentError("nearest expects a codebook without NaN, got NaN")
+    finite = codebook.isfinite().all(dim=1).nonzero().squeeze(1)
+    if len(finite) == 0:
+        return torch.zeros(len(latents), dtype=torch.int64)
+    return finite[_search_finite(latents, codebook[finite], spherical)]
+
+
+def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
+    """The exact search for codes without an infinite element."""
+    if spherical:
+        return _search_directions(latents, codebook)
+    if codebook.shape[1] == 1:
+        return search_line(latents[:, 0], codebook[:, 0])
+    return search_chunks(latents, codebook, lambda rows: rows)
+
+
+def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
+    """The exact search for directions: zero latents and zero codes, which have none, go apart."""
+    some = latents.any(dim=1)
+    if not some.all():
+        indices = torch.zeros(len(latents), dtype=torch.int64)
+        indices[some] = _search_directions(latents[some], codebook)
+        return indices
+    some = codebook.any(dim=1)
+    if not some.any():
+        return torch.zeros(len(latents), dtype=torch.int64)
+    if not some.all():
+        zero, others = some.int().argmin(), some.nonzero().squeeze(1)
+        index = others[_search_directions(latents, codebook[others])]
+        product = (latents.double() * codebook[index]).sum(dim=1)
+        wins = (product < 0) | ((product == 0) & (zero < index))
+        return torch.where(wins, zero, index)
+    if codebook.shape[1] == 1:
+        return search_line(latents[:, 0].sign(), codebook[:, 0].sign())
+    if codebook.shape[1] == 2:
+        return search_circle(latents, codebook)
+    return search_chunks(latents, codebook, directions)
+
+
+def _check(latents: Tensor, codebook: Tensor) -> None:
+    shapes = latents.shape, codebook.shape
+    fit = latents.ndim == codebook.ndim and latents.ndim in (2, 3)
+    if not fit or latents.shape[:-2] != codebook.shape[:-2] or shapes[0][-1] != shapes[1][-1]:
+        raise ValueError(
+            "nearest expects latents (n, d) and a codebook (v, d), or one of each group: (g, n, d) "
+            f"and (g, v, d); got {tuple(latents.shape)} and {tuple(codebook.shape)}"
+        )
+    if codebook.numel() == 0:
+        raise ValueError(f"nearest expects at least one code, got {tuple(codebook.shape)}")
+    if not (latents.is_floating_point() and codebook.is_floating_point()):
+        raise ValueError(
+            f"nearest expects floating-point tensors, got {latents.dtype} and {codebook.dtype}"
+        )
+    if latents.device != codebook.device:
+        raise ValueError(
+            f"nearest expects one device, got latents on {latents.device} and a codebook on "
+            f"{codebook.device}; move one of them with .to()"
+        )

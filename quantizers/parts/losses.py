@@ -1,0 +1,94 @@
+"""The one convention for codebook, commitment and entropy losses.
+
+`mse(code, sg(u))` moves the codes, `commitment_weight * mse(sg(code), u)` moves the encoder: van
+den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", NeurIPS 2017,
+https://arxiv.org/abs/1711.00937, equation 3. `u` is the vector that was looked up, the mean runs
+over all elements. Weights of papers that put beta on the other term, or sum over channels, are
+converted before they come here, and the method's docstring says from what.
+
+The entropy losses lower the entropy of a token's soft code (certainty) and raise the entropy of the
+mean soft code of the batch (diversity). All losses of an empty batch are 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from quantizers.parts.entropy import MAX_ENTROPY_BITS
+
+
+def codebook_losses(
+    u: Float[Tensor, "*shape"], code: Float[Tensor, "*shape"], *, commitment_weight: float
+) -> dict[str, Float[Tensor, ""]]:
+    """Codebook loss of weight 1, commitment loss of weight `commitment_weight` (beta)."""
+    return {
+        "codebook": mean_square(code, u.detach()),
+        "commitment": commitment_loss(u, code, commitment_weight=commitment_weight),
+    }
+
+
+def commitment_loss(
+    u: Float[Tensor, "*shape"], code: Float[Tensor, "*shape"], *, commitment_weight: float
+) -> Float[Tensor, ""]:
+    """The commitment loss alone, for codes that no gradient trains."""
+    return commitment_weight * mean_square(u, code.detach())
+
+
+def entropy_losses(
+    entropies: tuple[Float[Tensor, ""], Float[Tensor, ""]],
+    *,
+    entropy_weight: float,
+    diversity_weight: float = 1.0,
+) -> dict[str, Float[Tensor, ""]]:
+    """Weighted losses from the entropy of a token's soft code and that of the batch's mean."""
+    of_token, of_batch = entropies
+    return {
+        "token_entropy": entropy_weight * of_token,
+        "batch_entropy": -entropy_weight * diversity_weight * of_batch,
+    }
+
+
+def sum_of_losses(
+    stages: Sequence[Mapping[str, Float[Tensor, ""]]],
+) -> dict[str, Float[Tensor, ""]]:
+    """The losses of several stages, added by name."""
+    return {name: reduce(add, [losses[name] for losses in stages]) for name in stages[0]}
+
+
+def mean_square(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Mean of (a - b)^2 over all elements; 0 of none, with a gradient."""
+    return F.mse_loss(a, b, reduction="mean" if a.numel() else "sum")
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Raises a ValueError for a loss weight that is negative or not finite."""
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} must be finite and not negative, got {weight}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises a ValueError for a temperature that is not positive or not finite."""
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be finite and above 0, got {temperature}")
+
+
+def check_entropy_losses(
+    *,
+    entropy_weight: float,
+    diversity_weight: float,
+    temperature: float,
+    codes: int,
+    remedy: str = "entropy_weight=0 leaves it out",
+) -> None:
+    """Raises a ValueError for weights that are none, or a batch entropy over too many codes."""
+    check_temperature(temperature)
+    check_weight("entropy_weight", entropy_weight)
+    check_weight("diversity_weight", diversity_weight)
+    if entropy_weight and codes > 2**MAX_ENTROPY_BITS:
+        raise ValueError(
+            f"the batch entropy covers at most 2^{MAX_ENTROPY_BITS} codes, got {codes}; {remedy}"
+        )

@@ -1,0 +1,79 @@
+"""Trains with `compile=true`, straight and resumed, and without; run by `test_compilation.py`.
+
+A process of its own, since the tests' run-time shape checks are no code that torch can compile.
+Prints one JSON object.
+"""
+
+import json
+import shutil
+import sys
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from bench.training.networks import build_modules
+from bench.data import load_data
+from bench.conf.operating_point import resolve
+from bench.training.log import MetricsLog
+from bench.run import main
+from bench.speed.steps import configuration
+from bench.training.trainer import Trainer
+
+
+def train(name: str, *overrides: str, copy_to: Path | None = None) -> Trainer:
+    """Four steps, or those that are missing; copies the checkpoint of step 2 to a folder."""
+    config = configuration("fsq", *words, *overrides)
+    trainer = Trainer(
+        config,
+        build_modules(config, resolve(config.quantizer, config.rate)),
+        load_data("folder", image_size=32, root=root).train,
+        directory=folder / name,
+        device=torch.device("cpu"),
+        autocast=False,
+        name=name,
+    )
+    step = trainer._train_step
+
+    def copying(batch):
+        if copy_to and trainer.step == 2:
+            copy_to.mkdir()
+            shutil.copy(folder / name / "checkpoint.pt", copy_to)
+        step(batch)
+
+    trainer._train_step = copying
+    trainer.run()
+    return trainer
+
+
+def weights(trainer: Trainer) -> list[torch.Tensor]:
+    return list(
+        chain(*(m.state_dict().values() for m in (trainer.autoencoder, trainer.average.module)))
+    )
+
+
+def losses(name: str) -> list[float]:
+    return [line["loss"] for line in MetricsLog.lines(folder / name)]
+
+
+root, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+if __name__ == "__main__":  # the run of its own process imports this file again
+    compiled = train("compiled", "compile=true", copy_to=folder / "resumed")
+    resumed = train("resumed", "compile=true")
+    train("eager")
+    code = main(["quantizer=fsq", "compile=true", *words])
+    (record,) = (folder / "leaderboards" / "records").glob("*.json")
+    print(
+        json.dumps(
+            {
+                "code": code,
+                "record": json.loads(record.read_text()),
+                "names": list(torch.load(folder / "compiled" / "checkpoint.pt")["autoencoder"]),
+                "resumed": [line["step"] for line in MetricsLog.lines(folder / "resumed")],
+                "equal": all(map(torch.equal, weights(compiled), weights(resumed))),
+                "compiled": losses("compiled"),
+                "eager": losses("eager"),
+                "seconds": [compiled.window.seconds, compiled.window.compile_seconds],
+            }
+        )
+    )
