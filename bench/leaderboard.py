@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.conf import studies as study
 from bench.atomic_files import write_text
+from bench.conf import studies as study
 from bench.options import OptionError, read_options
 from bench.record import Record, read_records, table_name
 from bench.report import budgets, study_page

@@ -52,7 +52,8 @@ class Record:
         leave_group_out: metrics that are no means over images, without each group of test images.
         codebooks: use of each codebook.
         training: health of the codes at the last line of the training log; see
-            `bench.training.step_window` and `bench.training.norm_drift`. Empty in records from before it was kept.
+            `bench.training.step_window` and `bench.training.norm_drift`. Empty in records from
+            before it was kept.
         budget: what was spent: steps, samples, learning rates, FLOPs of a training step.
         tuning: ruleset, and how many trials chose the hyper-parameters.
         parameters: trainable parameters by owner.

@@ -23,8 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.conf import plugins
 from bench.conf import studies as study
-from bench.conf.schema import ConfigError, parse, register_schema
 from bench.conf.compose import explain
+from bench.conf.schema import ConfigError, parse, register_schema
 from bench.jobs.outcome import Outcome
 from bench.jobs.process import ProcessDiedError, run_in_fresh_process
 
@@ -53,11 +53,11 @@ def _launch(cfg: DictConfig) -> None:
 
 def _outcome(cfg: DictConfig, command: str) -> Outcome:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
+    from bench.conf.operating_point import NoOperatingPointError
     from bench.data import DataError
     from bench.environment import flush_denormals
-    from bench.jobs.run_job import run_job
-    from bench.conf.operating_point import NoOperatingPointError
     from bench.jobs.prepare import prepare
+    from bench.jobs.run_job import run_job
 
     flush_denormals()
     try:

@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.bits import bit_losses, bit_values, pack, unpack
 from quantizers.estimators import straight_through
+from quantizers.parts.bits import bit_losses, bit_values, pack, unpack
 from quantizers.parts.losses import check_entropy_losses, check_weight
 from quantizers.parts.unit_length import normalize
 from quantizers.registry import register

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.parts.losses import check_weight, codebook_losses
 from quantizers.nearest import nearest
+from quantizers.parts.losses import check_weight, codebook_losses
 from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
 

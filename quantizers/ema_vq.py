@@ -20,8 +20,8 @@ from torch import Tensor
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.parts.losses import check_weight, commitment_loss
 from quantizers.nearest import nearest
+from quantizers.parts.losses import check_weight, commitment_loss
 from quantizers.parts.processes import is_distributed
 from quantizers.registry import register
 

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.look_up import nearest_code
 from quantizers.estimators import Estimator, check_estimator
+from quantizers.parts.look_up import nearest_code
 from quantizers.parts.losses import check_weight
 from quantizers.registry import register
 

@@ -20,18 +20,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.estimators import Estimator, check_estimator, estimate
+from quantizers.nearest import nearest
+from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.parts.losses import (
     check_entropy_losses,
     check_weight,
     codebook_losses,
     entropy_losses,
 )
-from quantizers.nearest import nearest
+from quantizers.parts.soft_codes import Results, by_slices
 from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
-from quantizers.parts.soft_codes import Results, by_slices
 
 
 @register("gsq")

@@ -20,12 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.entropy import code_sums
 from quantizers.estimators import soft_assignment
-from quantizers.parts.losses import check_temperature, check_weight
 from quantizers.nearest.dot_products import dot_products
-from quantizers.registry import register
+from quantizers.parts.entropy import code_sums
+from quantizers.parts.losses import check_temperature, check_weight
 from quantizers.parts.soft_codes import Results, by_slices
+from quantizers.registry import register
 
 
 @register("gumbel_vq")

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.estimators import soft_assignment
+from quantizers.nearest.dot_products import dot_products
+from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.parts.losses import (
     check_temperature,
     check_weight,
@@ -27,9 +28,8 @@ from quantizers.parts.losses import (
     entropy_losses,
     mean_square,
 )
-from quantizers.nearest.dot_products import dot_products
-from quantizers.registry import register
 from quantizers.parts.soft_codes import Results, by_slices
+from quantizers.registry import register
 
 
 @register("ibq")

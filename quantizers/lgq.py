@@ -22,12 +22,12 @@ from torch.autograd.function import once_differentiable
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
-from quantizers.parts.losses import check_temperature, check_weight, mean_square
 from quantizers.nearest import nearest
-from quantizers.parts.processes import is_distributed, mean_over_tokens
 from quantizers.nearest.dot_products import dot_products
-from quantizers.registry import register
+from quantizers.parts.losses import check_temperature, check_weight, mean_square
+from quantizers.parts.processes import is_distributed, mean_over_tokens
 from quantizers.parts.soft_codes import Results, by_slices
+from quantizers.registry import register
 
 _START_NOISE = 0.01  # deviation between copies of a latent, where codes outnumber latents
 

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.parts.groups import dequantize_groups, quantize_groups
 from quantizers.parts.losses import check_weight
-from quantizers.parts.unit_length import normalize
 from quantizers.parts.processes import is_distributed
-from quantizers.registry import build, register
 from quantizers.parts.soft_codes import Results, by_slices
+from quantizers.parts.unit_length import normalize
+from quantizers.registry import build, register
 
 _SHARPNESS, _RESIDUE = 10.0, 1e-3  # of CVQ-VAE: used codes stay, unused ones keep 0.1 %
 

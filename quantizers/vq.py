@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.parts.look_up import nearest_code
 from quantizers.estimators import Estimator, check_estimator
 from quantizers.parts.kmeans import kmeans
+from quantizers.parts.look_up import nearest_code
 from quantizers.parts.losses import check_weight
 from quantizers.registry import register
 

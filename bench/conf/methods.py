@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from omegaconf import OmegaConf
 
-from bench.conf.schema import ConfigError
 from bench.conf.compose import unknown
 from bench.conf.plugins import signature_defaults
+from bench.conf.schema import ConfigError
 from quantizers import available, lookup
 
 _YAML = Path(__file__).parent / "quantizer"

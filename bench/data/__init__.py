@@ -8,8 +8,8 @@ import difflib
 from importlib import import_module
 
 from bench.data.base import DataError, ImageData, ImageError, ImageSet, test_images
-from bench.data.stream import Batch, TrainingStream, index_digest, training_batches
 from bench.data.held_out import tune_split
+from bench.data.stream import Batch, TrainingStream, index_digest, training_batches
 
 __all__ = [
     "DATA_SETS",

@@ -11,18 +11,18 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bench.training.networks import build_modules, parameter_counts, weights_sha256
+from bench.atomic_files import write_text
 from bench.data import test_images
 from bench.environment import device_name, environment, git_state
 from bench.evaluate import Evaluation, evaluate, reconstruct
-from bench.atomic_files import write_text
-from bench.training.flops import train_step_flops
-from bench.metrics import CodebookReport
 from bench.jobs.pictures import save_comparison
 from bench.jobs.prepare import Job
 from bench.jobs.process import is_fresh_process
-from bench.training.log import MetricsLog
+from bench.metrics import CodebookReport
 from bench.record import Record, next_attempt, read_record
+from bench.training.flops import train_step_flops
+from bench.training.log import MetricsLog
+from bench.training.networks import build_modules, parameter_counts, weights_sha256
 from bench.training.seeds import STREAMS, stream_seed
 from bench.training.trainer import DivergedError, Trainer
 from models import AutoEncoder

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig, ConfigError
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
+from bench.jobs.protocol import protocol
 from bench.metrics import Extractor, choose_extractor
 from bench.metrics.scattering_file import load_scattering
-from bench.conf.operating_point import OperatingPoint, resolve
-from bench.jobs.protocol import protocol
 from bench.record import canonical_sha256, table_name
 from models import PerceptualDistance, build_perceptual
 

@@ -3,13 +3,13 @@
 import sys
 import time
 
-from bench.jobs.attempt import attempt
-from bench.training.checkpoint import remove_checkpoint
-from bench.training.compilation import check_compiler
 from bench.atomic_files import write_text
+from bench.jobs.attempt import attempt
 from bench.jobs.outcome import Outcome
 from bench.jobs.prepare import Job
 from bench.record import Record, next_attempt, read_record, table_name, write_record
+from bench.training.checkpoint import remove_checkpoint
+from bench.training.compilation import check_compiler
 
 
 def run_job(job: Job) -> Outcome:

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from bench.data import load_data, test_images
 from bench.atomic_files import write_text
+from bench.data import load_data, test_images
 from bench.metrics.damage_plot import draw_curves
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import DIMENSION, scattering_identity

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from bench.conf.studies import Claim
 from bench.record import Record
 from bench.report.comparison import (
     SEEDS_TO_CLAIM,
@@ -16,7 +17,6 @@ from bench.report.comparison import (
 from bench.report.footnotes import metric_name
 from bench.report.ranking import Floor
 from bench.statistics import Difference, holm
-from bench.conf.studies import Claim
 
 Runs = Mapping[str, Sequence[Record]]  # by the point's name, one record a seed
 

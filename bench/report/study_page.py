@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.conf.studies import Point, Study
 from bench.record import Record, canonical_sha256
 from bench.report.claims import Judgement, Runs, judge, unit
 from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE
@@ -22,7 +23,6 @@ from bench.report.footnotes import floor_line, ledger_summary
 from bench.report.ledger import Check, check_records, failed_checks
 from bench.report.ranking import find_floor
 from bench.report.table import rank_metric
-from bench.conf.studies import Point, Study
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 

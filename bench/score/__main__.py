@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import DataError
 from bench.atomic_files import write_text
+from bench.data import DataError
 from bench.score.image_pairs import ImagePairs
 from bench.score.judge import PIXELS_PER_BATCH, Pairs, build_judge
 from bench.score.record import format_record, format_table, provenance

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.conf.schema import ConfigError
-from bench.conf.compose import unknown
 from bench.atomic_files import write_text
+from bench.conf.compose import unknown
+from bench.conf.schema import ConfigError
 
 if TYPE_CHECKING:
     from bench.source.sources import Source

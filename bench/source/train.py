@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bench.conf.schema import ConfigError
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.training.seeds import seeded, stream_seed
+from bench.conf.schema import ConfigError
 from bench.source.sources import Source
+from bench.training.seeds import seeded, stream_seed
 from quantizers import NonFiniteLatentError, Quantizer
 
 BATCH_SIZE = 512

@@ -26,10 +26,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.conf.schema import ConfigError
 from bench.atomic_files import write_text
-from bench.training.interrupt import StopRequest
+from bench.conf.schema import ConfigError
 from bench.options import OptionError, read_options
+from bench.training.interrupt import StopRequest
 from bench.unknown import unknown
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def _run(options: Mapping[str, str], command: str) -> int:
     device = _device(options["device"])
 
     from bench.conf import plugins
-    from bench.environment import flush_denormals
     from bench.conf.methods import chosen as named
+    from bench.environment import flush_denormals
 
     flush_denormals()
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])

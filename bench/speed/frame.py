@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from bench.training.compilation import check_compiler, compile_events
 from bench.conf.schema import ConfigError
-from bench.training.flops import train_step_flops
 from bench.speed.page import Section, duration, say
 from bench.speed.steps import Run, configuration, prepare, steppers
 from bench.speed.timing import interleaved, peak_flops_per_second
+from bench.training.compilation import check_compiler, compile_events
+from bench.training.flops import train_step_flops
 from quantizers.base import deferred_finite_checks
 
 _FRAME_TEXT = """The step of recipe `{recipe}` without a quantizer. Its matrix products and

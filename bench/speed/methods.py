@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from bench.training.interrupt import StopRequest
 from bench.speed.counterparts import Pair, pairs
 from bench.speed.memory import memory_limit, with_extra_peak
 from bench.speed.page import Section, duration, megabytes, say
 from bench.speed.peers import PEER
 from bench.speed.targets import SetOut, Target, at_least, times
 from bench.speed.timing import LONG_SECONDS, Times, interleaved, left_out, within
+from bench.training.interrupt import StopRequest
 from quantizers import Quantizer, build
 
 _TEXT = """Forward and backward of {tokens:,} tokens in training mode, for codebooks of V codes (of

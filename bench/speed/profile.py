@@ -12,10 +12,10 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from bench.training.flops import flop_counter
 from bench.speed.page import Section, duration, say
 from bench.speed.targets import Target
 from bench.speed.timing import LONG_SECONDS, peak_flops_per_second, synchronize, timed
+from bench.training.flops import flop_counter
 
 _TEXT = """The call behind each target that was not reached, in torch's profiler: its time without
 the profiler, how many {kinds} it runs, and the {most} that take most of the profiled time

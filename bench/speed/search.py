@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.training.interrupt import StopRequest
 from bench.speed.contest import LIMIT_SECONDS, Cell, contest, drawn, warm_up
 from bench.speed.page import Section, megabytes, say
 from bench.speed.peers import OURS, PEER, Call, Search, searches
 from bench.speed.targets import SetOut, Target, at_least, at_most, times
 from bench.speed.timing import left_out, peak_flops_per_second, within
+from bench.training.interrupt import StopRequest
 from quantizers.nearest import nearest
 
 _TEXT = """N normal latents, V normal codes, d channels: time, and peak memory beyond what was held

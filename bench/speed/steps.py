@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from bench.training.networks import Modules, build_modules
-from bench.conf.schema import BenchConfig, parse, register_schema
-from bench.data import Batch, ImageSet, load_data, training_batches
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
+from bench.conf.schema import BenchConfig, parse, register_schema
+from bench.data import Batch, ImageSet, load_data, training_batches
+from bench.training.networks import Modules, build_modules
 from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
-from bench.training.interrupt import StopRequest
 from bench.speed.page import say
+from bench.training.interrupt import StopRequest
 
 T = TypeVar("T")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 
 from bench.conf.schema import ConfigError
-from bench.training.interrupt import StopRequest
 from bench.speed.page import Section, duration, say
 from bench.speed.steps import (
     Run,
@@ -23,12 +22,13 @@ from bench.speed.steps import (
 )
 from bench.speed.targets import Target, at_most, times
 from bench.speed.timing import synchronize
+from bench.training.interrupt import StopRequest
 from quantizers import lookup
 from quantizers.base import deferred_finite_checks
 
-_TEXT = """Recipe `{recipe}`, batch of {batch}, the whole step of `bench.training.trainer`. `over none`:
-median over rounds of a quantizer's time by that of `none` in the same round. The second `none` is a
-control: what it is off 1 is noise. {rounds} rounds after {warm_up} steps."""
+_TEXT = """Recipe `{recipe}`, batch of {batch}, the whole step of `bench.training.trainer`.
+`over none`: median over rounds of a quantizer's time by that of `none` in the same round. The
+second `none` is a control: what it is off 1 is noise. {rounds} rounds after {warm_up} steps."""
 
 NONE, CONTROL = "none", "none, again"
 _WARM_UP = 2

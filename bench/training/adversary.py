@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bench.training.networks import parameter_groups
 from bench.conf.schema import RecipeConfig
+from bench.training.networks import parameter_groups
 from models import discriminator_loss, generator_loss
 
 

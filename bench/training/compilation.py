@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from bench.training.networks import Modules
 from bench.conf.schema import ConfigError
+from bench.training.networks import Modules
 
 
 def compile_frame(modules: Modules) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.training.networks import Modules
 from bench.conf.schema import BenchConfig
 from bench.data import ImageSet, training_batches
+from bench.training.networks import Modules
 from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
 

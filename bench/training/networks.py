@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.conf.schema import BenchConfig
 from bench.conf.operating_point import OperatingPoint
+from bench.conf.schema import BenchConfig
 from bench.training.seeds import seeded
 from models import (
     AutoEncoder,

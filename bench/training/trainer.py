@@ -19,19 +19,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from bench.training.adversary import Adversary
-from bench.training.networks import Modules, parameter_groups
-from bench.training.checkpoint import load_checkpoint, save_checkpoint
-from bench.training.compilation import compile_events, compile_frame
 from bench.conf.schema import BenchConfig
 from bench.data import Batch, ImageSet, index_digest, training_batches
-from bench.training.weight_average import WeightAverage
-from bench.training.interrupt import Interrupted, StopRequest
 from bench.metrics import to_float
-from bench.training.norm_drift import NormDrift
+from bench.training.adversary import Adversary
+from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.compilation import compile_events, compile_frame
+from bench.training.interrupt import Interrupted, StopRequest
 from bench.training.log import MetricsLog, Progress
+from bench.training.networks import Modules, parameter_groups
+from bench.training.norm_drift import NormDrift
 from bench.training.seeds import stream_seed
 from bench.training.step_window import StepWindow
+from bench.training.weight_average import WeightAverage
 from models import AutoEncoderOutput
 from quantizers.base import deferred_finite_checks
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.conf.schema import ConfigError
 from bench.atomic_files import write_text
+from bench.conf.schema import ConfigError
 from bench.options import OptionError, read_options
 
 _OPTIONS = {"leaderboards": "leaderboards", "plugins": "", "check": "false"}

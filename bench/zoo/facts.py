@@ -11,9 +11,9 @@ from typing import get_args
 import pandas as pd
 import torch
 
-from bench.conf.schema import ConfigError
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
+from bench.conf.schema import ConfigError
 from quantizers import Quantizer, lookup
 
 _PAPER = re.compile(r'"(?P<title>[^"]+)"[^"]*?(?P<link>https?://[^\s,;)]+)')

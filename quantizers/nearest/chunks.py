@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest.two_passes import Blocks
 from quantizers.nearest.dot_products import keep_freed_memory
+from quantizers.nearest.two_passes import Blocks
 
 _PREPARED = 1 << 20  # coordinates of the codes that are searched at a time: 4 MiB
 _LATENTS = 1 << 16  # that are searched at a time

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest.rounding import SHORTEST, distance_slack, score_error
 from quantizers.nearest.loops_numba import (
     BLOCK,
     STRIP,
@@ -25,6 +24,7 @@ from quantizers.nearest.loops_numba import (
     search_shares,
     search_shares_in_parallel,
 )
+from quantizers.nearest.rounding import SHORTEST, distance_slack, score_error
 from quantizers.nearest.threads_numba import run, threads
 
 _SHARE = 512  # latents that a thread takes at a time, or fewer

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import NonFiniteLatentError, are_finite, without_autocast
-from quantizers.nearest.chunks import search_chunks
 from quantizers.nearest.accelerator import Precision, search_float32
-from quantizers.nearest.line_and_circle import directions, search_circle, search_line
+from quantizers.nearest.chunks import search_chunks
 from quantizers.nearest.dot_products import products_in
+from quantizers.nearest.line_and_circle import directions, search_circle, search_line
 
 
 def nearest(

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest.rounding import ScaledCodes
 from quantizers.nearest.dot_products import dot_products, products_in
+from quantizers.nearest.rounding import ScaledCodes
 
 _LONGEST_BLOCK = 256
 _TILE_CODES = 1024  # a multiple of every block; so few codes are a block each

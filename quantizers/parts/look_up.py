@@ -6,8 +6,8 @@ from torch import Tensor
 
 from quantizers.base import QuantizerOutput
 from quantizers.estimators import Estimator, estimate
-from quantizers.parts.losses import codebook_losses
 from quantizers.nearest import nearest
+from quantizers.parts.losses import codebook_losses
 
 
 def nearest_code(

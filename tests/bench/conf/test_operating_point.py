@@ -1,7 +1,7 @@
 import pytest
 
-from bench.conf.schema import ConfigError
 from bench.conf.operating_point import resolve
+from bench.conf.schema import ConfigError
 
 GSQ = {
     "name": "gsq",

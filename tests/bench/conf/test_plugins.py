@@ -1,7 +1,7 @@
 import pytest
 
-from bench.conf.schema import ConfigError
 from bench.conf.plugins import as_list, load, requested, signature_defaults
+from bench.conf.schema import ConfigError
 from quantizers import lookup
 
 

@@ -5,8 +5,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from bench.conf.schema import BenchConfig, ConfigError, parse, register_schema
 from bench.conf.operating_point import resolve
+from bench.conf.schema import BenchConfig, ConfigError, parse, register_schema
 from bench.report.ledger import RATE_TOLERANCE
 from quantizers import available, lookup
 

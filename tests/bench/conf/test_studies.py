@@ -9,8 +9,8 @@ from study_records import run_of
 
 from bench.conf import quantizer_yaml
 from bench.conf import studies as study
-from bench.conf.schema import parse, register_schema
 from bench.conf.operating_point import resolve
+from bench.conf.schema import parse, register_schema
 from bench.report.ledger import RATE_TOLERANCE
 
 

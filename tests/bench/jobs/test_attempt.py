@@ -5,8 +5,8 @@ import torch
 
 from bench.jobs.attempt import _verdict
 from bench.metrics import CodebookStatistics
-from bench.training.log import MetricsLog
 from bench.record import Record, read_records
+from bench.training.log import MetricsLog
 
 
 @pytest.fixture

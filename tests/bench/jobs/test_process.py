@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.training.interrupt import Interrupted, StopRequest
 from bench.jobs.process import ProcessDiedError, is_fresh_process, run_in_fresh_process
+from bench.training.interrupt import Interrupted, StopRequest
 
 WAITS = """
 import os, pathlib, signal, time

@@ -9,8 +9,8 @@ from torch import nn
 
 from bench.conf.schema import parse, register_schema
 from bench.data import load_data
-from bench.metrics import choose_extractor
 from bench.jobs.protocol import protocol
+from bench.metrics import choose_extractor
 from models import PerceptualDistance
 
 

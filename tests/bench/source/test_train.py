@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.conf.schema import ConfigError
 from bench.conf.methods import node, rates
+from bench.conf.schema import ConfigError
 from bench.source.report import lloyd_max_gap_db
 from bench.source.sources import SOURCES
 from bench.source.train import Measurement, code_length, measure, subject

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from bench.training.interrupt import StopRequest
 from bench.speed import entropy, methods
 from bench.speed.counterparts import pairs
 from bench.speed.peers import PEER
+from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 pytest.importorskip("torch_einops_utils")  # of vector-quantize-pytorch, whose import warns

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from bench.training.interrupt import StopRequest
 from bench.speed import search as module
 from bench.speed.contest import Cell
 from bench.speed.peers import OURS, PEER
 from bench.speed.search import Grid, Measured, measure
+from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.training.interrupt import StopRequest
 from bench.speed import timing
 from bench.speed.memory import _PROCESS, memory_limit, with_extra_peak
 from bench.speed.timing import interleaved, peak_flops_per_second, timed, within
+from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 MEGABYTE = 1_000_000

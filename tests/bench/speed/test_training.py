@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from bench.conf.schema import ConfigError
-from bench.training.interrupt import StopRequest
 from bench.speed import frame, judge, training
 from bench.speed.profile import profiled
 from bench.speed.steps import configuration, nearest_rate, prepare, quantizer_alone, steppers
 from bench.speed.training import CONTROL, NONE, Length
+from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 

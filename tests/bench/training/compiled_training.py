@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from bench.training.networks import build_modules
-from bench.data import load_data
 from bench.conf.operating_point import resolve
-from bench.training.log import MetricsLog
+from bench.data import load_data
 from bench.run import main
 from bench.speed.steps import configuration
+from bench.training.log import MetricsLog
+from bench.training.networks import build_modules
 from bench.training.trainer import Trainer
 
 

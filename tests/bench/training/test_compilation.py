@@ -12,16 +12,16 @@ import torch
 from records import protocol, record
 from torch import nn
 
-from bench.training.networks import build_modules
-from bench.training.compilation import check_compiler, compile_events
+from bench.conf.operating_point import resolve
 from bench.conf.schema import ConfigError
 from bench.data import load_data
 from bench.leaderboard import render
-from bench.conf.operating_point import resolve
 from bench.record import read_records, table_name
 from bench.speed.steps import configuration
-from bench.training.trainer import Trainer
+from bench.training.compilation import check_compiler, compile_events
+from bench.training.networks import build_modules
 from bench.training.step_window import StepWindow
+from bench.training.trainer import Trainer
 from models import Encoder, PerceptualDistance
 
 CPU = torch.device("cpu")

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from bench.training.networks import build_modules
 from bench.codec import _CONF
+from bench.conf.operating_point import resolve
 from bench.conf.schema import parse, register_schema
 from bench.data import load_data
 from bench.training.flops import train_step_flops
-from bench.conf.operating_point import resolve
+from bench.training.networks import build_modules
 
 
 @pytest.fixture

@@ -10,13 +10,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from bench.training.networks import build_modules, parameter_counts, parameter_groups, weights_sha256
-from bench.training.checkpoint import CheckpointError
+from bench.conf.operating_point import resolve
 from bench.conf.schema import BenchConfig, parse, register_schema
 from bench.data import load_data
+from bench.training.checkpoint import CheckpointError
 from bench.training.interrupt import Interrupted
-from bench.conf.operating_point import resolve
 from bench.training.log import MetricsLog
+from bench.training.networks import (
+    build_modules,
+    parameter_counts,
+    parameter_groups,
+    weights_sha256,
+)
 from bench.training.trainer import DivergedError, Trainer
 from quantizers import NonFiniteLatentError, available
 from quantizers.base import deferred_finite_checks

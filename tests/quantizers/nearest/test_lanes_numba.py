@@ -7,7 +7,7 @@ numba = pytest.importorskip("numba")
 
 from numba.core.errors import TypingError  # noqa: E402
 
-from quantizers.nearest import lanes_numba as lanes# noqa: E402
+from quantizers.nearest import lanes_numba as lanes  # noqa: E402
 
 _FOUR, _EIGHT = (0,) * 4, (0,) * 8
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from quantizers.nearest import search as nearest_module
 from quantizers.nearest import nearest
+from quantizers.nearest import search as nearest_module
 
 pytestmark = pytest.mark.usefixtures("way_to_search")
 

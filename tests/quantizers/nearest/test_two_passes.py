@@ -5,9 +5,9 @@ import torch
 from brute_force import nearest_of_all, problem
 from torch.profiler import ProfilerActivity, profile
 
-from quantizers.nearest import two_passes as nearest_blocks
 from quantizers.nearest import chunks as nearest_chunks
 from quantizers.nearest import nearest
+from quantizers.nearest import two_passes as nearest_blocks
 
 pytestmark = pytest.mark.usefixtures("way_to_search")
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from margin import clear, clearly_rounded, normal
 
 from quantizers import build
-from quantizers.parts.entropy import bit_entropies
 from quantizers.nearest import nearest
+from quantizers.parts.entropy import bit_entropies
 
 pytestmark = pytest.mark.oracle
 

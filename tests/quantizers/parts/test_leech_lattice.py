@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from quantizers.parts.leech_lattice import golay_words, minimal_vectors, nearest_minimal_vector, octads
+from quantizers.parts.leech_lattice import (
+    golay_words,
+    minimal_vectors,
+    nearest_minimal_vector,
+    octads,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from quantizers import QuantizerOutput
-from quantizers.parts.look_up import nearest_code
 from quantizers.estimators import estimate
+from quantizers.parts.look_up import nearest_code
 
 
 def normal(*shape: int, seed: int) -> Tensor:
