@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.command_line import did_you_mean
 from bench.leaderboard import tables
 from bench.record import Record, read_records
 from bench.report.comparison import (
@@ -34,7 +35,6 @@ from bench.report.ranking import Floor
 from bench.report.rows import Row, build_rows, floor_of
 from bench.report.table import rank_metric
 from bench.statistics import Difference, holm
-from bench.unknown import unknown
 
 _FILTERS = ("rate", "budget", "recipe", "data", "device", "ruleset")
 
@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], Path]:
     folder = Path(options.pop("leaderboards", "leaderboards"))
     for key in options:
         if key not in _FILTERS:
-            raise CompareError(unknown("option", key, (*_FILTERS, "leaderboards")))
+            raise CompareError(did_you_mean("option", key, (*_FILTERS, "leaderboards")))
     if not names:
         raise CompareError("no quantizer is named; type python -m bench.compare gsq fsq")
     return names, options, folder
@@ -155,7 +155,7 @@ def select(
     known = {record.quantizer["name"] for group in passing.values() for record in group}
     for name in names:
         if name not in known:
-            raise CompareError(unknown("quantizer", name, known))
+            raise CompareError(did_you_mean("quantizer", name, known))
     wanted = set(names)
     found = {
         table: group

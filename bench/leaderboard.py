@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.atomic_files import write_text
+from bench.command_line import UsageError, read_options
 from bench.conf import studies as study
-from bench.options import OptionError, read_options
 from bench.record import Record, read_records, table_name
 from bench.report import budgets, study_page
 from bench.report.differences import explain_tables
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         options = read_options(arguments, _OPTIONS)
-    except OptionError as error:
+    except UsageError as error:
         print(error, file=sys.stderr)
         return 2
     folder, check = Path(options["leaderboards"]), options["check"] == "true"

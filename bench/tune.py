@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic_files import write_text
+from bench.command_line import did_you_mean
 from bench.conf.quantizer_yaml import FOLDER, quantizer_yaml
 from bench.evaluation_code import evaluation_code_sha256
 from bench.jobs.protocol import VERSION
@@ -33,7 +34,6 @@ from bench.record import Record
 from bench.report.tuning import GENERATED, Trials, page, read_trials, typed_beside
 from bench.run import MOVE_NO_NUMBER
 from bench.run import main as run
-from bench.unknown import unknown
 
 FIRST_TRIAL_SEED = 1000
 SEEDS = "2000,2001,2002"
@@ -93,7 +93,7 @@ def _matching(patterns: str) -> tuple[str, ...]:
     for pattern in patterns.removeprefix("glob(").removesuffix(")").split(","):
         matching = sorted(fnmatch.filter(known, pattern))
         if not matching:
-            raise TuneError(unknown("quantizer", pattern, known))
+            raise TuneError(did_you_mean("quantizer", pattern, known))
         names += matching
     return tuple(dict.fromkeys(names))
 

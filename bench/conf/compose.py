@@ -7,10 +7,8 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
+from bench.command_line import did_you_mean
 from bench.conf.schema import BenchConfig
-from bench.unknown import unknown
-
-__all__ = ["explain", "unknown"]
 
 _UNKNOWN_CHOICE = re.compile(r"Could not find '(?P<group>[\w/]+)/(?P<value>[^'/]+)'")
 _UNKNOWN_KEY = re.compile(r"Key '(?P<key>[^']+)' (?:is )?not in")
@@ -25,11 +23,11 @@ def explain(error: Exception) -> str:
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)
     if choice := _UNKNOWN_CHOICE.search(text):
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
-        return unknown(choice["group"], choice["value"], options)
+        return did_you_mean(choice["group"], choice["value"], options)
     if _UNKNOWN_KEY.search(text) or "Could not override" in text:
         full = _FULL_KEY.search(text) or re.search(r"Could not override '(?P<key>[^']+)'", text)
         if full:
-            return unknown("key", full["key"], _keys_beside(full["key"]))
+            return did_you_mean("key", full["key"], _keys_beside(full["key"]))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return ": ".join(dict.fromkeys(line for line in lines if not _ORIGIN.match(line)))
 

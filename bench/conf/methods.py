@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from omegaconf import OmegaConf
 
-from bench.conf.compose import unknown
+from bench.command_line import did_you_mean
 from bench.conf.plugins import signature_defaults
 from bench.conf.schema import ConfigError
 from quantizers import available, lookup
@@ -54,10 +54,10 @@ def chosen(pattern: str) -> list[str]:
     if pattern.startswith("glob(") and pattern.endswith(")"):
         found = fnmatch.filter(available(), pattern[5:-1])
         if not found:
-            raise ConfigError(unknown("quantizer", pattern, available()))
+            raise ConfigError(did_you_mean("quantizer", pattern, available()))
         return found
     names = pattern.split(",")
     for name in names:
         if name not in available():
-            raise ConfigError(unknown("quantizer", name, available()))
+            raise ConfigError(did_you_mean("quantizer", name, available()))
     return names

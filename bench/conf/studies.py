@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
+from bench.command_line import did_you_mean
 from bench.conf.quantizer_yaml import quantizer_yaml
 from bench.record import Record
-from bench.unknown import unknown
 
 FOLDER = Path(__file__).parent / "study"
 SEEDS = (0, 1, 2)
@@ -133,7 +133,7 @@ def load(name: str) -> Study:
         StudyError: it is unknown, or its YAML is wrong.
     """
     if name not in available():
-        raise StudyError(unknown("study", name, available()))
+        raise StudyError(did_you_mean("study", name, available()))
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     points = tuple(point for entry in content["points"] for point in _points(entry))
     claims = tuple(

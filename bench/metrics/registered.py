@@ -26,12 +26,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from bench.command_line import did_you_mean
 from bench.metrics.dinov2 import read_weights, vision_transformer
 from bench.metrics.extractor import choose_extractor
 from bench.metrics.pixels import check_images
 from bench.metrics.scattering import VERSION, register_scattering
 from bench.metrics.scattering_file import load_scattering
-from bench.unknown import unknown
 from models.weights import CLIP, DINOV2, VGG16
 
 _SPATIAL_CHANNELS = 7
@@ -96,7 +96,7 @@ def open_extractor(name: str, *, device: torch.device | str) -> RegisteredExtrac
     if name == "auto":
         name = choose_extractor("auto").name
     if name not in EXTRACTORS:
-        raise ValueError(unknown("extractor", name, ("auto", *EXTRACTORS)))
+        raise ValueError(did_you_mean("extractor", name, ("auto", *EXTRACTORS)))
     device = _checked(device)
     with _full_float32(device):
         if name in DINOV2:

@@ -21,8 +21,8 @@ from typing import Final
 import torch
 
 from bench.atomic_files import replacing
+from bench.command_line import UsageError, read_options
 from bench.metrics.scattering import VERSION, Scattering, scattering_identity
-from bench.options import OptionError, read_options
 
 SHA256: Final = "ee85d6796342bc248e49ab7ce53194b115d00e76ba54feac60b0f1ae2205a276"
 _FOLDER: Final = Path(__file__).parent
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path, content = scattering_path(Path(options["folder"])), scattering_bytes()
         with replacing(path) as temporary:
             temporary.write_bytes(content)
-    except (OptionError, OSError) as error:
+    except (UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{path}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")

@@ -25,12 +25,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from bench.atomic_files import write_text
+from bench.command_line import UsageError, read_options
 from bench.data import load_data, test_images
 from bench.metrics.damage_plot import draw_curves
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import DIMENSION, scattering_identity
 from bench.metrics.scattering_file import load_scattering
-from bench.options import OptionError, read_options
 from bench.statistics.distribution import frechet_distance
 
 ACCEPTED = 0.9  # rank correlation
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         folder = Path(read_options(arguments, {"leaderboards": "leaderboards"})["leaderboards"])
-    except OptionError as error:
+    except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     images = test_images(load_data("photos", image_size=_IMAGE_SIZE).test)

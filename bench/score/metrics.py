@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.command_line import did_you_mean
 from bench.metrics import ms_ssim
 from bench.metrics.infinity import check_count, frechet_distance_at_infinity
 from bench.metrics.kernel import kernel_sums
 from bench.metrics.precision_recall import NEIGHBOURS, precision, recall
 from bench.metrics.registered import EXTRACTORS
 from bench.statistics import frechet_distance
-from bench.unknown import unknown
 
 Features = Float[Tensor, "n d"]
 
@@ -80,12 +80,12 @@ def read_requests(names: Sequence[str]) -> list[Request]:
 def _read(name: str) -> Request:
     metric, colon, extractor = name.partition(":")
     if metric not in _NAMES:
-        raise ValueError(unknown("metric", metric, _NAMES))
+        raise ValueError(did_you_mean("metric", metric, _NAMES))
     if colon and (metric not in SET_METRICS or not extractor):
         takers = ", ".join(f"{taker}:NAME" for taker in SET_METRICS)
         raise ValueError(f"got {name!r}; an extractor follows only {takers}")
     if extractor and extractor not in EXTRACTORS:
-        raise ValueError(unknown("extractor", extractor, EXTRACTORS))
+        raise ValueError(did_you_mean("extractor", extractor, EXTRACTORS))
     if metric == "sfid":
         return Request("fd", "inception-spatial")
     return Request(metric, extractor or None)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic_files import write_text
-from bench.conf.compose import unknown
+from bench.command_line import did_you_mean
 from bench.conf.schema import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def parse(arguments: Sequence[str]) -> Options:
         elif key in known and value:
             setattr(options, key, value)
         else:
-            raise ConfigError(unknown("option", argument, [f"{name}=" for name in known]))
+            raise ConfigError(did_you_mean("option", argument, [f"{name}=" for name in known]))
     return options
 
 
@@ -161,7 +161,7 @@ def _sources(options: Options) -> "list[Source]":
     names = list(SOURCES) if options.source == "all" else options.source.split(",")
     for name in names:
         if name not in SOURCES:
-            raise ConfigError(unknown("source", name, SOURCES))
+            raise ConfigError(did_you_mean("source", name, SOURCES))
     dimensions = [_integer("dimension", word, 2) for word in options.dimension.split(",")]
     return [SOURCES[name](dimension) for name in names for dimension in dimensions]
 

@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic_files import write_text
+from bench.command_line import UsageError, did_you_mean, read_options
 from bench.conf.schema import ConfigError
-from bench.options import OptionError, read_options
 from bench.training.interrupt import StopRequest
-from bench.unknown import unknown
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = read_options(arguments, _OPTIONS)
         return _run(options, shlex.join(["python", "-m", "bench.speed", *words]))
-    except (OptionError, ConfigError) as error:
+    except (UsageError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -208,7 +207,7 @@ def _load() -> str:
 
 def _known(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise ConfigError(unknown(what, value, known))
+        raise ConfigError(did_you_mean(what, value, known))
 
 
 if __name__ == "__main__":

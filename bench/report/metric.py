@@ -1,0 +1,162 @@
+"""Every metric, once: how it is computed, which way is better, how it is written. No torch.
+
+`bench.evaluate`, `bench.score`, tables, footnotes and comparisons all read this list. To add a
+metric, write its function in a new file of `bench/metrics/` and add a line to `METRICS`. A plugin
+uses the decorator `metric` instead and edits nothing here; its description travels in the record,
+so that tables can be rebuilt without the plugin.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+KINDS = ("image", "pooled", "set", "codes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric, or one family of metrics that differ in the network behind them.
+
+    Attributes:
+        name: key in records. A key that is unknown belongs to the longest name that begins it, up
+            to an underscore: `fd_vgg16` to `fd`.
+        label: what a reader calls it; empty for the key itself, as a family needs.
+        kind: what its function takes.
+            `image`: originals and reconstructions, uint8 "n 3 h w"; gives one value an image.
+            `pooled`: the PSNR of every image; gives one number.
+            `set`: features of originals and of reconstructions, "n d"; gives one number.
+            `codes`: computed by the judge from the indices; without a function.
+        function: `module:name`, or the function itself; empty where the judge computes it itself.
+        higher_is_better: direction.
+        digits: after the point, in tables.
+        unit: shown in the column's head.
+        factor: multiplies values in tables, and is shown in the column's head.
+        note: what a reader must know; stands under a table that shows the metric.
+    """
+
+    name: str
+    label: str = ""
+    kind: str = "image"
+    function: str | Callable[..., Any] = ""
+    higher_is_better: bool = False
+    digits: int = 4
+    unit: str = ""
+    factor: float = 1.0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"metric {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself; imports its module."""
+        if not isinstance(self.function, str):
+            return self.function
+        module, _, name = self.function.partition(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+    def described(self) -> dict[str, Any]:
+        """What a record keeps of it: everything but the function."""
+        return {key: value for key, value in asdict(self).items() if key != "function"}
+
+
+_ALL = (
+    Metric(
+        name="psnr_db",
+        label="PSNR",
+        unit="dB",
+        function="bench.metrics:psnr_db",
+        higher_is_better=True,
+        digits=2,
+    ),
+    Metric(name="ssim", label="SSIM", function="bench.metrics:ssim", higher_is_better=True),
+    Metric(name="l1", function="bench.metrics:l1"),
+    Metric(
+        name="ms_ssim", label="MS-SSIM", function="bench.metrics:ms_ssim", higher_is_better=True
+    ),
+    Metric(name="lpips"),
+    Metric(
+        name="pooled_psnr_db",
+        label="PSNR of all images together",
+        unit="dB",
+        kind="pooled",
+        function="bench.score.metrics:pooled_psnr_db",
+        higher_is_better=True,
+        digits=2,
+    ),
+    Metric(name="fd", kind="set", function="bench.score.metrics:frechet"),
+    Metric(name="rfid", label="rFID", kind="set"),
+    Metric(name="sfid", label="sFID", kind="set"),
+    Metric(
+        name="fd_infinity",
+        kind="set",
+        function="bench.metrics.infinity:frechet_distance_at_infinity",
+    ),
+    Metric(name="kid", kind="set", function="bench.score.metrics:kernel", digits=3, factor=1000.0),
+    Metric(
+        name="precision",
+        kind="set",
+        function="bench.metrics.precision_recall:precision",
+        higher_is_better=True,
+    ),
+    Metric(
+        name="recall",
+        kind="set",
+        function="bench.metrics.precision_recall:recall",
+        higher_is_better=True,
+    ),
+    Metric(name="usage", kind="codes", higher_is_better=True, digits=1, unit="%", factor=100.0),
+    Metric(
+        name="usage_ceiling",
+        label="usage ceiling",
+        kind="codes",
+        higher_is_better=True,
+        digits=1,
+        unit="%",
+        factor=100.0,
+    ),
+    Metric(name="perplexity", kind="codes", higher_is_better=True, digits=0),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def metric(name: str, **description: Any) -> Callable[[Function], Function]:
+    """Decorator for a plugin: makes a function a metric that tables can show.
+
+        @metric("edge_error", label="edge error", digits=3)
+        def edge_error(images, reconstruction): ...   # uint8 (n, 3, h, w) each; returns (n,)
+
+    Args:
+        name: key in records.
+        description: other attributes of `Metric`.
+
+    Raises:
+        ValueError: the name is taken by another function.
+    """
+
+    def add(function: Function) -> Function:
+        if name in METRICS and METRICS[name].function is not function:
+            raise ValueError(f"metric name {name!r} is taken; choose another")
+        METRICS[name] = Metric(name=name, function=function, **description)
+        return function
+
+    return add
+
+
+def described(key: str, descriptions: Mapping[str, Mapping[str, Any]] | None = None) -> Metric:
+    """The metric behind a key of a record.
+
+    Args:
+        key: of `Record.metrics`.
+        descriptions: those that the record's protocol keeps of metrics from outside.
+    """
+    if descriptions and key in descriptions:
+        return Metric(**descriptions[key])
+    name = key
+    while name not in METRICS and "_" in name:
+        name = name.rpartition("_")[0]
+    return METRICS.get(name, Metric(name=key))
