@@ -137,7 +137,7 @@ def test_training_seeds_draw_scale_and_place(monkeypatch):
     view = photos.Window.view
     record = lambda window, size: sides.append(window.side) or view(window, size)  # noqa: E731
     monkeypatch.setattr(photos.Window, "view", record)
-    train = photos.TrainingCrops([[Image.new("RGB", (200, 150))]], size=32)
+    train = photos.RandomCrops([[Image.new("RGB", (200, 150))]], size=32)
     for seed in range(500):
         train.image(0, seed)
     assert min(sides) <= 33
@@ -148,7 +148,7 @@ def test_training_seeds_draw_scale_and_place(monkeypatch):
 
 def test_half_of_the_training_views_are_flipped():
     ramp = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (150, 1, 3))
-    train = photos.TrainingCrops([[Image.fromarray(ramp)]], size=32)
+    train = photos.RandomCrops([[Image.fromarray(ramp)]], size=32)
     views = [train.image(0, seed)[0, 0] for seed in range(400)]
     flips = sum(bool(view[0] > view[-1]) for view in views)
     assert flips == pytest.approx(200, abs=40)
@@ -156,7 +156,7 @@ def test_half_of_the_training_views_are_flipped():
 
 def test_pieces_are_drawn_by_width():
     narrow, wide = Image.new("RGB", (50, 100), "black"), Image.new("RGB", (150, 100), "white")
-    train = photos.TrainingCrops([[narrow, wide]], size=32)
+    train = photos.RandomCrops([[narrow, wide]], size=32)
     white = sum(int(train.image(0, seed)[0, 0, 0] > 0) for seed in range(400))
     assert white == pytest.approx(300, abs=40)
 
