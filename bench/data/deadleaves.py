@@ -14,6 +14,7 @@ import hashlib
 import math
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -90,15 +91,22 @@ def load(image_size: int, root: str | None) -> ImageData:
     )
 
 
+class _Leaves(NamedTuple):
+    """Radii and centres in pixels, the lowest leaf first."""
+
+    radius: Float[np.ndarray, " n"]
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+
+
 def paint(size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "3 s s"]:
     """Draws one scene."""
-    radius, x, y = _drop(size, rng)
-    leaf = _visible_leaf(size, radius, x, y)
-    return _shade(size, leaf, radius, x, y, rng)
+    leaves = _drop(size, rng)
+    return _shade(_visible_leaf(size, leaves), leaves, rng)
 
 
-def _drop(size: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, " n"], ...]:
-    """Radii and centres of the leaves that touch the image, the lowest leaf first.
+def _drop(size: int, rng: np.random.Generator) -> _Leaves:
+    """The leaves that touch the image.
 
     Centres lie up to the largest radius outside the image, so that its edge is not special.
     """
@@ -113,19 +121,15 @@ def _drop(size: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, " n"],
     distance_x = np.maximum(np.abs(x - size / 2) - size / 2, 0)
     distance_y = np.maximum(np.abs(y - size / 2) - size / 2, 0)
     touches = distance_x**2 + distance_y**2 < radius**2
-    return radius[touches], x[touches], y[touches]
+    return _Leaves(radius[touches], x[touches], y[touches])
 
 
-def _visible_leaf(
-    size: int,
-    radius: Float[np.ndarray, " n"],
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-) -> Int[np.ndarray, "s s"]:
+def _visible_leaf(size: int, leaves: _Leaves) -> Int[np.ndarray, "s s"]:
     """Number (from 1) of the topmost leaf at each pixel; 0 is the background.
 
     A leaf is only drawn inside its bounding box, so the cost follows the painted area.
     """
+    radius, x, y = leaves
     leaf = np.zeros((size, size), dtype=np.int32)
     centres = np.arange(size, dtype=np.float32) + 0.5
     squared_x = (centres - x[:, None]) ** 2
@@ -140,15 +144,11 @@ def _visible_leaf(
 
 
 def _shade(
-    size: int,
-    leaf: Int[np.ndarray, "s s"],
-    radius: Float[np.ndarray, " n"],
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-    rng: np.random.Generator,
+    leaf: Int[np.ndarray, "s s"], leaves: _Leaves, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "3 s s"]:
     """Gives each leaf a colour, a gradient and a noise level; the background is leaf 0."""
-    count = len(radius) + 1
+    radius, x, y = leaves
+    size, count = len(leaf), len(radius) + 1
     grey = rng.random(count, dtype=np.float32) * 255
     colour = grey + (rng.random((3, count), dtype=np.float32) - 0.5) * COLOURFULNESS
     angle = rng.random(count, dtype=np.float32) * (2 * math.pi)

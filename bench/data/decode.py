@@ -30,7 +30,7 @@ def read_image(path: Path, *, min_side: int) -> Image.Image:
         ImageError: the file is refused.
     """
     with _opened(path, min_side) as image:
-        return to_rgb(ImageOps.exif_transpose(image))
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def check_header(path: Path, *, min_side: int) -> None:
@@ -39,7 +39,7 @@ def check_header(path: Path, *, min_side: int) -> None:
         pass
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Converts any mode of Pillow to RGB.
 
     Raises:
