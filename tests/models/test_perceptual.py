@@ -27,10 +27,10 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub folder, and no way out to the network."""
+    """An empty hub folder, and no downloads."""
 
     def refuse(*args: object, **options: object) -> None:
-        raise AssertionError("a download was tried")
+        raise AssertionError("a download was attempted")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
@@ -69,14 +69,18 @@ def reference_lpips(features: nn.Sequential, taps: list[int], heads: list[torch.
     ("name", "net", "taps"),
     [
         ("lpips_alex", "alexnet", [1, 4, 7, 9, 11]),
-        ("lpips_vgg", "vgg16", [3, 8, 15, 22, 29]),
+        pytest.param("lpips_vgg", "vgg16", [3, 8, 15, 22, 29], marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("checkpoints")
 def test_weights_on_disk_give_the_published_formula(name, net, taps, monkeypatch, images):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        features = getattr(torchvision.models, net)(weights=None).features.requires_grad_(False)
+    with torch.device("meta"):  # spares the large classifier
+        features = getattr(torchvision.models, net)(weights=None).features
+    features = features.to_empty(device="cpu").requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for weight in features.parameters():
+        fan_in = weight[0].numel()
+        weight.normal_(0, fan_in**-0.5 if weight.ndim > 1 else 0.0, generator=generator)
     save_trunk(features, monkeypatch, net.upper())
     distance = build_perceptual(name)
     assert distance is not None
@@ -89,7 +93,7 @@ def test_weights_on_disk_give_the_published_formula(name, net, taps, monkeypatch
 
 
 @pytest.mark.parametrize("name", TRUNK_FILES)
-def test_a_missing_trunk_says_where_it_goes_and_where_it_comes_from(name, checkpoints):
+def test_the_error_about_a_missing_trunk_gives_path_and_source(name, checkpoints):
     with pytest.raises(FileNotFoundError) as error:
         build_perceptual(name)
     assert str(checkpoints / TRUNK_FILES[name]) in str(error.value)
@@ -139,7 +143,7 @@ def test_the_gradient_is_finite_on_flat_images(distance, value):
     assert y.grad.isfinite().all()
 
 
-def test_training_mode_of_a_parent_does_not_switch_dropout_on(distance, images):
+def test_training_mode_of_a_parent_does_not_enable_dropout(distance, images):
     before = distance(*images)
     parent = nn.ModuleList([distance]).train()
     assert parent.training

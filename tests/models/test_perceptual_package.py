@@ -11,7 +11,7 @@ from models import PerceptualDistance, lpips_distances
 
 @pytest.fixture(scope="module", params=["alex", pytest.param("vgg", marks=pytest.mark.slow)])
 def both(request):
-    """Ours, and the package's network with heads and trunk of its own until ours are copied."""
+    """Our network and the package's, with our weights copied to it."""
     network = lpips_distances._build(request.param, trunk=None)
     ours = PerceptualDistance(name=request.param, network=network, min_side=network.min_side)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -43,7 +43,7 @@ def pairs():
 
 
 @pytest.mark.parametrize("kind", pairs())
-def test_distances_equal_those_of_the_package(both, kind):
+def test_distances_equal_the_packages(both, kind):
     ours, theirs = both
     x, y = pairs()[kind]
     with torch.no_grad():
