@@ -43,7 +43,7 @@ def test_decoding_the_indices_equals_the_reconstruction(name, adaptive_norm, ima
 
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_decoding_the_indices_equals_the_reconstruction_at_a_single_position(name):
-    """Axes of length 1 may have any stride, and strides choose the convolution."""
+    """Axes of length 1 may have any stride, and strides can change the convolution."""
     model = autoencoder(build(name, **QUANTIZERS[name])).eval()
     images = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_a_continuous_bottleneck_passes_through(images):
     assert output.indices.shape == (3, 0, 4, 6)
 
 
-def test_shapes_and_losses_are_those_of_the_quantizer(images):
+def test_shapes_and_losses_come_from_the_quantizer(images):
     model = autoencoder(build("gsq", **QUANTIZERS["gsq"]))
     output = model(images)
     assert output.reconstruction.shape == images.shape
@@ -86,7 +86,7 @@ def test_shapes_and_losses_are_those_of_the_quantizer(images):
     }
 
 
-def test_the_latent_and_what_became_of_it_are_part_of_the_output(images):
+def test_the_output_holds_the_latent_and_its_quantized_value(images):
     model = autoencoder(build("gsq", **QUANTIZERS["gsq"])).eval()
     with torch.no_grad():
         output = model(images)
@@ -105,7 +105,7 @@ def test_a_training_step_reaches_every_parameter_of_the_frame(name, images):
     assert idle == []
 
 
-def test_adapters_belong_to_the_bottleneck():
+def test_the_bottleneck_counts_its_two_convolutions():
     quantizer = build("vq", latent_channels=4, codebook_size=16)
     bottleneck = Bottleneck(quantizer=quantizer, feature_channels=8)
     total = sum(parameter.numel() for parameter in bottleneck.parameters())

@@ -16,7 +16,7 @@ def file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("published", WEIGHT_FILES, ids=lambda file: file.name)
-def test_every_hash_is_whole_and_begins_as_the_name_of_the_file_says(published):
+def test_every_hash_is_complete_and_agrees_with_the_file_name(published):
     assert published.url.startswith("https://")
     if published.name.startswith("CLIP"):
         assert published.file.endswith(f"-{published.sha256}.pt")
@@ -30,7 +30,7 @@ def test_every_hash_is_whole_and_begins_as_the_name_of_the_file_says(published):
     assert published.file.endswith(f"-{published.sha256[:8]}.pth")
 
 
-def test_clip_files_are_those_of_torch_fidelity():
+def test_clip_files_equal_torch_fidelitys():
     from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS
 
     assert {name: file.url for name, file in CLIP.items()} == MODEL_URLS
@@ -39,14 +39,14 @@ def test_clip_files_are_those_of_torch_fidelity():
     }
 
 
-def test_dinov2_files_are_those_of_torch_fidelity():
+def test_dinov2_files_equal_torch_fidelitys():
     from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA
 
     known = {name: f"{stem}_pretrain.pth" for name, stem in MODEL_METADATA.items()}
     assert {name: file.file for name, file in DINOV2.items()} == known
 
 
-def test_a_file_without_a_published_hash_is_passed_on(file):
+def test_a_file_without_a_published_hash_is_accepted(file):
     file = replace(file, sha256="")
     file.path.write_bytes(b"anything")
     assert file.checked_path(otherwise="do without") == file.path
@@ -57,7 +57,7 @@ def test_an_intact_file_gives_its_path(file):
     assert file.checked_path(otherwise="do without") == file.path
 
 
-def test_a_missing_file_is_an_error_with_the_command_and_the_way_out(file):
+def test_the_error_about_a_missing_file_gives_the_command_and_the_alternative(file):
     with pytest.raises(FileNotFoundError, match="or do without") as error:
         file.checked_path(otherwise="do without")
     assert f"curl --create-dirs -Lo {file.path} {file.url}" in str(error.value)

@@ -16,8 +16,8 @@ def noise(height=40, width=40, channels=3):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def read(path, smallest_side=1):
-    return np.asarray(read_image(path, smallest_side=smallest_side))
+def read(path, min_side=1):
+    return np.asarray(read_image(path, min_side=min_side))
 
 
 def save(image, path, **options):
@@ -25,15 +25,15 @@ def save(image, path, **options):
     return path
 
 
-def test_rgb_png_is_read_as_it_is(tmp_path):
+def test_rgb_png_is_read_unchanged(tmp_path):
     pixels = noise()
     assert np.array_equal(read(save(Image.fromarray(pixels), tmp_path / "a.png")), pixels)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
     grey = noise(channels=1)
-    found = read(save(Image.fromarray(grey), tmp_path / "a.png"))
-    assert np.array_equal(found, np.repeat(grey[..., None], 3, axis=-1))
+    pixels_read = read(save(Image.fromarray(grey), tmp_path / "a.png"))
+    assert np.array_equal(pixels_read, np.repeat(grey[..., None], 3, axis=-1))
 
 
 def test_palette_is_looked_up(tmp_path):
@@ -44,8 +44,8 @@ def test_palette_is_looked_up(tmp_path):
 
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
     values = np.linspace(0, 65535, 1600).astype(np.uint16).reshape(40, 40)
-    found = read(save(Image.fromarray(values), tmp_path / "a.png"))
-    assert np.array_equal(found[..., 0], values // 256)
+    pixels_read = read(save(Image.fromarray(values), tmp_path / "a.png"))
+    assert np.array_equal(pixels_read[..., 0], values // 256)
 
 
 def test_32_bit_mode_of_a_16_bit_file_is_scaled(tmp_path):
@@ -58,9 +58,9 @@ def test_32_bit_mode_of_a_16_bit_file_is_scaled(tmp_path):
 def test_transparency_is_laid_over_white(tmp_path):
     pixels = np.zeros((40, 40, 4), dtype=np.uint8)  # black: opaque above, transparent below
     pixels[:20, :, 3] = 255
-    found = read(save(Image.fromarray(pixels), tmp_path / "a.png"))
-    assert found[:20].max() == 0
-    assert found[20:].min() == 255
+    pixels_read = read(save(Image.fromarray(pixels), tmp_path / "a.png"))
+    assert pixels_read[:20].max() == 0
+    assert pixels_read[20:].min() == 255
 
 
 def test_transparent_palette_entry_is_laid_over_white(tmp_path):
@@ -80,8 +80,8 @@ def test_exif_orientation_is_applied(tmp_path):
     pixels = noise(30, 50)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: rotate by 90 degrees clockwise
-    found = read(save(Image.fromarray(pixels), tmp_path / "a.png", exif=exif))
-    assert np.array_equal(found, np.rot90(pixels, -1))
+    pixels_read = read(save(Image.fromarray(pixels), tmp_path / "a.png", exif=exif))
+    assert np.array_equal(pixels_read, np.rot90(pixels, -1))
 
 
 def test_animation_gives_its_first_frame(tmp_path):
@@ -159,7 +159,7 @@ def test_bad_files_are_refused_with_path_and_reason(tmp_path, make, reason):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_an_image_that_pillow_only_warns_of_is_refused(tmp_path, monkeypatch):
+def test_an_image_that_pillow_only_warns_about_is_refused(tmp_path, monkeypatch):
     path = save(Image.fromarray(noise()), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1599)
     with pytest.raises(ImageError, match="40 x 40 exceeds Pillow's limit of 1599 pixels"):
@@ -168,15 +168,15 @@ def test_an_image_that_pillow_only_warns_of_is_refused(tmp_path, monkeypatch):
 
 def test_the_shorter_side_decides_whether_an_image_is_too_small(tmp_path):
     path = save(Image.fromarray(noise(40, 90)), tmp_path / "a.png")
-    assert read(path, smallest_side=40).shape == (40, 90, 3)
+    assert read(path, min_side=40).shape == (40, 90, 3)
     with pytest.raises(ImageError, match="90 x 40 is smaller than the crop of 41 pixels"):
-        read(path, smallest_side=41)
+        read(path, min_side=41)
 
 
 def test_the_header_check_decodes_no_pixel(tmp_path):
-    check_header(truncated_png(tmp_path), smallest_side=40)
+    check_header(truncated_png(tmp_path), min_side=40)
     with pytest.raises(ImageError, match="smaller"):
-        check_header(truncated_png(tmp_path), smallest_side=41)
+        check_header(truncated_png(tmp_path), min_side=41)
 
 
 def test_an_image_error_survives_pickling():
@@ -197,7 +197,7 @@ def test_a_view_has_exactly_the_size(height, width):
 
 
 def test_shrinking_is_antialiased():
-    fine = np.indices((256, 256)).sum(axis=0) % 2 * 255  # a chequerboard, grey from afar
+    fine = np.indices((256, 256)).sum(axis=0) % 2 * 255  # a chequerboard; its mean is grey
     image = Image.fromarray(fine.astype(np.uint8)).convert("RGB")
     view = square_view(image, 32, None)
     assert (view.int() - 127).abs().max() <= 2

@@ -22,13 +22,8 @@ class Numbered:
 
 
 def data(count):
-    return ImageData(
-        name="numbered",
-        train=Numbered(count),
-        test=Numbered(3),
-        fingerprint=f"{count}",
-        description="",
-    )
+    train, test = Numbered(count), Numbered(3)
+    return ImageData(name="n", train=train, test=test, fingerprint=f"{count}", description="")
 
 
 def first_pixels(images):
@@ -57,16 +52,14 @@ def test_views_of_one_image_differ_and_ignore_the_seed():
     assert torch.equal(tune.image(5, None), tune.image(5, 77))
 
 
-def test_training_draws_as_before():
+def test_training_images_are_drawn_as_in_the_whole_set():
     split = tune_split(data(8))
     assert torch.equal(split.train.image(2, 9), data(8).train.image(2, 9))
 
 
-def test_the_fingerprint_is_its_own_and_follows_the_data():
-    assert (
-        len({data(8).fingerprint, tune_split(data(8)).fingerprint, tune_split(data(9)).fingerprint})
-        == 3
-    )
+def test_the_fingerprint_differs_from_the_data_and_follows_it():
+    sets = data(8), tune_split(data(8)), tune_split(data(9))
+    assert len({images.fingerprint for images in sets}) == 3
 
 
 def test_one_training_image_cannot_be_split():

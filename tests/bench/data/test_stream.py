@@ -10,7 +10,7 @@ from bench.data import DataError, ImageError, TrainingStream, index_digest, trai
 
 
 class Numbered:
-    """Images that show their index and seed; one index may be bad."""
+    """Images that show their index and seed; one index may have a bad file."""
 
     def __init__(self, count, bad=None):
         self.count = count
@@ -67,7 +67,7 @@ def test_each_epoch_is_a_permutation_and_epochs_differ():
     assert len({tuple(epoch) for epoch in indices.tolist()}) == 4
 
 
-def test_images_stand_beside_their_indices():
+def test_batches_pair_images_with_their_indices():
     for batch in batches():
         assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices)
 
@@ -83,7 +83,7 @@ def test_the_augment_seed_changes_every_crop_and_no_index():
         assert not (a.images == b.images).flatten(1).all(dim=1).any()
 
 
-def test_an_image_is_seen_in_another_crop_in_each_epoch():
+def test_each_epoch_shows_other_crops():
     images = torch.cat([batch.images for batch in batches(stop=10)])
     assert len({image.numpy().tobytes() for image in images}) == 40
 
@@ -104,11 +104,11 @@ def test_a_bad_image_is_raised_here_with_its_path(workers):
     with pytest.raises(ImageError, match=r"^3\.png: is not an image$") as error:
         batches(Numbered(10, bad=3), workers=workers)
     assert error.value.path == "3.png"
-    assert multiprocessing.active_children() == []  # the error, still held, keeps no worker alive
+    assert multiprocessing.active_children() == []  # holding the error keeps no worker alive
 
 
 def test_global_generators_are_left_alone():
-    """Python's own is not looked at: the run-time type checks of the tests draw from it."""
+    """Python's own is not checked: the run-time type checks of the tests draw from it."""
     before = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     batches()
     assert torch.equal(torch.get_rng_state(), before[0])
