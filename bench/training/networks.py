@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.conf.operating_point import OperatingPoint
-from bench.conf.schema import BenchConfig
+from bench.conf.schema import BenchConfig, name_and_options
 from bench.training.seeds import seeded
 from models import (
     AutoEncoder,
@@ -53,9 +53,8 @@ def build_modules(config: BenchConfig, point: OperatingPoint) -> Modules:
             norm_groups=frame.norm_groups,
         )
     with seeded(config.seed, "init_discriminator"):
-        name, size = recipe.discriminator.name, recipe.discriminator
-        shape = {} if name == "none" else {"channels": size.channels, "layers": size.layers}
-        discriminator = build_discriminator(name, **shape)
+        name, options = name_and_options("recipe.discriminator", recipe.discriminator)
+        discriminator = build_discriminator(name, **({} if name == "none" else options))
     with seeded(config.seed, "init_quantizer"):
         bottleneck = Bottleneck(quantizer=point.build(), feature_channels=frame.feature_channels)
     autoencoder = AutoEncoder(encoder=encoder, bottleneck=bottleneck, decoder=decoder)

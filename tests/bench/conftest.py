@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from bench import run as bench_run
+from bench.jobs import launch
 
 SMALL = (
     "recipe=smoke",
@@ -59,5 +60,5 @@ def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
 def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     """Runs the main command in this process with small settings; returns its exit code."""
     here = lambda task, *arguments: task(*arguments)  # noqa: E731
-    monkeypatch.setattr(bench_run, "run_in_fresh_process", here)
+    monkeypatch.setattr(launch, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])
