@@ -34,12 +34,12 @@ from bench.conf.compose import explain
 from bench.conf.schema import ConfigError, parse, register_schema
 from bench.data import DataError, test_images
 from bench.data.base import to_tensor
-from bench.environment import device_name, environment, git_state
 from bench.evaluate import evaluate
 from bench.jobs.attempt import images_sha256, judge_hashes, judged
 from bench.jobs.prepare import Job, prepare
 from bench.leaderboard import build, show
 from bench.metrics import CodebookReport
+from bench.provenance import device_name, environment, git_state
 from bench.record import Record, next_attempt, table_name, write_record
 
 _CONF = str(Path(__file__).resolve().parent / "conf")

@@ -55,9 +55,9 @@ def _outcome(cfg: DictConfig, command: str) -> Outcome:
     """Runs one job; whatever cannot be run is one line, and the other jobs go on."""
     from bench.conf.operating_point import NoOperatingPointError
     from bench.data import DataError
-    from bench.environment import flush_denormals
     from bench.jobs.prepare import prepare
     from bench.jobs.run_job import run_job
+    from bench.provenance import flush_denormals
 
     flush_denormals()
     try:

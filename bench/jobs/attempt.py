@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bench.atomic_files import write_text
 from bench.data import test_images
-from bench.environment import device_name, environment, git_state
 from bench.evaluate import Evaluation, evaluate, reconstruct
 from bench.jobs.pictures import save_comparison
 from bench.jobs.prepare import Job
 from bench.jobs.process import is_fresh_process
 from bench.metrics import CodebookReport
+from bench.provenance import device_name, environment, git_state
 from bench.record import Record, next_attempt, read_record
 from bench.training.flops import train_step_flops
 from bench.training.log import MetricsLog

@@ -12,8 +12,8 @@ from typing import Any
 from bench.conf.schema import BUDGETS, BenchConfig
 from bench.data import ImageData
 from bench.evaluate import kernel_key
-from bench.evaluation_code import evaluation_code_sha256
 from bench.metrics import Extractor
+from bench.provenance import evaluation_code_sha256
 from bench.record import canonical_sha256
 from models import PerceptualDistance
 
