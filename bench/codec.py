@@ -35,7 +35,7 @@ from bench.conf.schema import ConfigError, parse, register_schema
 from bench.data import DataError, test_images
 from bench.data.base import to_tensor
 from bench.evaluate import evaluate
-from bench.jobs.attempt import images_sha256, judge_hashes, judged
+from bench.jobs.judging import images_sha256, judge_hashes, judged_fields
 from bench.jobs.prepare import Job, prepare
 from bench.leaderboard import build, show
 from bench.metrics import CodebookReport
@@ -139,7 +139,7 @@ def run_codec(codec: Codec, job: Job) -> Record:
         environment=environment(job.device) | {"device": device_name(job.device)},
         git=git_state(),
         command=job.command,
-        **judged(evaluation),
+        **judged_fields(evaluation),
     )
 
 

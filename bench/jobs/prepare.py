@@ -1,4 +1,4 @@
-"""Everything about a run that is settled before it starts."""
+"""Settles everything about a run before it starts: data, networks of the judge, device, protocol."""
 
 import functools
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What a person calls this run."""
+        """The name of this run in messages."""
         return f"{self.point.name} seed {self.config.seed} at {self.config.rate:g} bits"
 
     @property
     def run(self) -> str:
         """Identity of the run: its table, quantizer, operating point and seed.
 
-        A new option of a method leaves the identity of runs that do not use it.
+        A new option of a method does not change the identity of runs that do not use it.
         """
         digest = canonical_sha256([self.point.name, self.point.label])[:8]
         return f"{table_name(self.protocol)}-{self.point.name}-{digest}-seed{self.config.seed}"
@@ -58,10 +58,10 @@ class Job:
 
 
 def prepare(config: BenchConfig, command: str) -> Job:
-    """Settles everything before a run starts, so that what cannot work fails in the first second.
+    """Settles everything before a run starts, so that mistakes show in the first second.
 
     Raises:
-        ConfigError, DataError, FileNotFoundError, ValueError: with what to type or to fetch.
+        ConfigError, DataError, FileNotFoundError, ValueError: the message says what to type or fetch.
     """
     point = resolve(config.quantizer, config.rate)
     device = _device(config.device)
@@ -73,7 +73,7 @@ def prepare(config: BenchConfig, command: str) -> Job:
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
     if extractor.name == "scattering":
-        load_scattering()  # for its errors: runs are judged by the tensors that this file holds
+        load_scattering()  # for its errors: the judge needs the tensors in this file
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     shared = protocol(
         config,
@@ -98,5 +98,5 @@ def _device(name: str) -> torch.device:
 
 @functools.lru_cache(maxsize=1)
 def _load_data(name: str, image_size: int, root: str | None) -> ImageData:
-    """The jobs of a sweep share one data set in memory."""
+    """Cached: the jobs of a sweep share one data set in memory."""
     return load_data(name, image_size=image_size, root=root)

@@ -68,3 +68,11 @@ def protocol(
     if config.compile:  # absent otherwise, so that tables from before the option keep their hash
         parts["compile"] = True
     return {**parts, "sha256": canonical_sha256(parts)}
+
+
+def recorded_config(config):
+    left_out = ("runs", "leaderboards", "tensorboard", "retry") + (
+        () if config.compile else ("compile",)
+    )
+    c = {k: v for k, v in asdict(config).items() if k not in left_out}
+    return c | {"data": c["data"] | {"root": None}}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.jobs.attempt import _verdict
+from bench.jobs.judging import verdict
 from bench.metrics import CodebookStatistics
 from bench.record import Record, read_records
 from bench.training.log import MetricsLog
@@ -43,7 +43,7 @@ def test_a_run_that_was_killed_after_its_last_step_keeps_them_too(attempts, benc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.jobs.attempt._judge", killed)
+        patch.setattr("bench.jobs.attempt.judge", killed)
         assert bench("quantizer=vq") != 0
     (record,), logs = attempts("quantizer=vq")
     assert record.training["dead_codes"] == logs[record.run]["dead_codes"]
@@ -62,10 +62,10 @@ def test_a_run_that_was_killed_after_its_last_step_keeps_them_too(attempts, benc
 def test_a_collapse_is_judged_codebook_by_codebook(sizes, used, status):
     statistics = CodebookStatistics(sizes)
     statistics.add(torch.arange(used).repeat(4)[:, None].expand(-1, len(sizes)))
-    found, reason = _verdict(statistics.result())
-    assert found == status
+    ended, reason = verdict(statistics.result())
+    assert ended == status
     assert reason == "" if status == "ok" else str(sizes[0]) in reason
 
 
 def test_without_codebooks_nothing_collapses():
-    assert _verdict(CodebookStatistics(()).result()) == ("ok", "")
+    assert verdict(CodebookStatistics(()).result()) == ("ok", "")

@@ -1,18 +1,14 @@
-"""Resuming is exact, and only the quantizer differs between quantizers."""
+"""A resumed run equals an uninterrupted one, and runs differ only in the quantizer."""
 
 import math
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.conf.operating_point import resolve
-from bench.conf.schema import BenchConfig, parse, register_schema
-from bench.data import load_data
 from bench.training.checkpoint import CheckpointError
 from bench.training.interrupt import Interrupted
 from bench.training.log import MetricsLog
@@ -27,40 +23,10 @@ from quantizers import NonFiniteLatentError, available
 from quantizers.base import deferred_finite_checks
 
 
-@pytest.fixture
-def configure(arguments):
-    def build(*overrides: str) -> BenchConfig:
-        register_schema()
-        conf = str(Path("bench/conf").resolve())
-        with initialize_config_dir(config_dir=conf, version_base="1.3"):
-            return parse(compose("config", overrides=[*arguments, *overrides]))
-
-    return build
-
-
-@pytest.fixture
-def trainer(configure, picture_folder, tmp_path):
-    images = load_data("folder", image_size=32, root=str(picture_folder)).train
-
-    def build(*overrides: str, directory: str = "run", device: str = "cpu") -> Trainer:
-        config = configure(*overrides)
-        return Trainer(
-            config,
-            build_modules(config, resolve(config.quantizer, config.rate)),
-            images,
-            directory=tmp_path / directory,
-            device=torch.device(device),
-            autocast=config.precision == "bfloat16",
-            name="test",
-        )
-
-    return build
-
-
 def at_a_rate(name: str) -> tuple[str, str]:
-    """Overrides that select a quantizer at a rate it has, 10 bits where it can."""
-    node = OmegaConf.load(f"bench/conf/quantizer/{name}.yaml")
-    rates = node.get("rates", {10: None})
+    """Overrides that select a quantizer at a rate it has: 10 bits, or its lowest."""
+    settings = OmegaConf.load(f"bench/conf/quantizer/{name}.yaml")
+    rates = settings.get("rates", {10: None})
     return f"quantizer={name}", f"rate={10 if 10 in rates else min(rates)}"
 
 
@@ -77,14 +43,14 @@ def state(trainer: Trainer) -> dict:
 
 def kill_after(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies in the step after `step`, past its last checkpoint."""
-    true_step = trainer._train_step
+    true_step = trainer.step_on
 
     def dying_step(batch):
         if trainer.step == step:
             raise MemoryError("killed")
         true_step(batch)
 
-    monkeypatch.setattr(trainer, "_train_step", dying_step)
+    monkeypatch.setattr(trainer, "step_on", dying_step)
 
 
 @pytest.mark.parametrize("quantizer", available())
@@ -137,14 +103,14 @@ def test_training_moves_frame_codebook_discriminator_and_average(trainer):
 
 def test_interrupt_keeps_a_checkpoint_of_the_last_whole_step(trainer, monkeypatch):
     run = trainer("recipe.steps=50", "recipe.checkpoint_every=50")
-    true_step = run._train_step
+    true_step = run.step_on
 
     def interrupting_step(batch):
         true_step(batch)
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run, "_train_step", interrupting_step)
+    monkeypatch.setattr(run, "step_on", interrupting_step)
     with pytest.raises(Interrupted, match="after step 3"):
         run.run()
     assert trainer("recipe.steps=50", "recipe.checkpoint_every=50").step == 3
@@ -176,11 +142,11 @@ def test_on_a_gpu_no_step_makes_the_host_wait(trainer, quantizer):
     first, second, *_ = run._batches()
     assert first.images.is_pinned()
     with deferred_finite_checks():
-        run._train_step(first)  # builds kernels and the state of the optimizers
+        run.step_on(first)  # builds kernels and the state of the optimizers
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            run._train_step(second)
+            run.step_on(second)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -196,7 +162,7 @@ def test_on_a_cpu_every_convolution_works_on_channels_last(trainer):
                         output.is_contiguous(memory_format=torch.channels_last)
                     )
                 )
-    run._train_step(next(run._batches()))
+    run.step_on(next(run._batches()))
     assert layouts
     assert all(layouts)
 
@@ -215,10 +181,10 @@ def test_layout_and_fused_optimizer_move_no_loss_beyond_rounding(trainer, monkey
     for group in plain.optimizer.param_groups + plain.adversary.optimizer.param_groups:
         group["fused"] = False
     for step_run, step_plain in zip(run._batches(), plain._batches(), strict=True):
-        run._train_step(step_run)
-        plain._train_step(step_plain)
-    for name, losses in run.window._losses.items():
-        torch.testing.assert_close(losses, plain.window._losses[name], rtol=1e-5, atol=1e-7)
+        run.step_on(step_run)
+        plain.step_on(step_plain)
+    for name, losses in run.step_window._losses.items():
+        torch.testing.assert_close(losses, plain.step_window._losses[name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_damaged_checkpoint_says_what_to_remove(trainer, tmp_path):
