@@ -1,4 +1,4 @@
-"""Settles everything about a run before it starts: data, networks of the judge, device, protocol."""
+"""Settles everything about a run before it starts: data, judge, device, protocol."""
 
 import functools
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def prepare(config: BenchConfig, command: str) -> Job:
     """Settles everything before a run starts, so that mistakes show in the first second.
 
     Raises:
-        ConfigError, DataError, FileNotFoundError, ValueError: the message says what to type or fetch.
+        ConfigError, DataError, FileNotFoundError, ValueError: says what to type or fetch.
     """
     point = resolve(config.quantizer, config.rate)
     device = _device(config.device)

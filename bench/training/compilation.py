@@ -9,7 +9,6 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -37,12 +36,7 @@ def compile_events(*, start: Callable[[], None], end: Callable[[], None]) -> Ite
     """A context that calls `start` before every compilation in this process and `end` after it."""
     from torch._dynamo.callback import callback_handler  # loads the compiler: a second
 
-    def started(_: Any) -> None:
-        start()
-
-    def ended(_: Any) -> None:
-        end()
-
+    started, ended = (lambda _: start()), (lambda _: end())
     callback_handler.register_start_callback(started)
     callback_handler.register_end_callback(ended)
     try:

@@ -15,9 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.conf.schema import BenchConfig
-from bench.data import ImageSet, training_batches
+from bench.data import ImageSet
 from bench.training.networks import Modules
-from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
 
 
@@ -25,23 +24,12 @@ def train_step_flops(
     config: BenchConfig, modules: Modules, images: ImageSet, *, device: torch.device, autocast: bool
 ) -> int:
     """FLOPs of the first training step; `modules` and the random streams stay as they are."""
-    copies = Modules(
-        copy.deepcopy(modules.autoencoder),
-        copy.deepcopy(modules.discriminator),
-        copy.deepcopy(modules.perceptual),
-    )
-    (batch,) = training_batches(
-        images,
-        batch_size=config.recipe.batch_size,
-        start_step=0,
-        stop_step=1,
-        data_seed=stream_seed(config.seed, "data"),
-        augment_seed=stream_seed(config.seed, "augment"),
-    )
+    data = replace(config.data, workers=0)
+    config = replace(config, compile=False, data=data)  # the counter sees only operators of torch
     with torch.random.fork_rng():
         trainer = Trainer(
-            replace(config, compile=False),  # the counter sees only operators of torch
-            copies,
+            config,
+            copy.deepcopy(modules),
             images,
             directory=Path(),  # nothing is written
             device=device,
@@ -49,7 +37,7 @@ def train_step_flops(
             name="flops",
         )
         with flop_counter() as counter:
-            trainer.step_on(batch)
+            trainer.step_on(next(trainer.batches()))
     return counter.get_total_flops()
 
 

@@ -49,24 +49,20 @@ def build_modules(config: BenchConfig, point: OperatingPoint) -> Modules:
     The frame comes first, so the quantizer cannot affect its weights.
     """
     recipe, frame = config.recipe, config.recipe.frame
+    shape: dict[str, Any] = {
+        "channels": frame.channels,
+        "multipliers": frame.multipliers,
+        "attention": frame.attention,
+        "norm_groups": frame.norm_groups,
+    }
     with random_stream(config.seed, "init_frame"):
-        encoder = Encoder(
-            out_channels=frame.feature_channels,
-            channels=frame.channels,
-            multipliers=frame.multipliers,
-            depths=frame.encoder_depths,
-            attention=frame.attention,
-            norm_groups=frame.norm_groups,
-        )
+        encoder = Encoder(out_channels=frame.feature_channels, depths=frame.encoder_depths, **shape)
         decoder = Decoder(
             in_channels=frame.feature_channels,
-            channels=frame.channels,
-            multipliers=frame.multipliers,
             depths=frame.decoder_depths,
-            attention=frame.attention,
             depth_to_space=frame.depth_to_space,
             adaptive_norm=frame.adaptive_norm,
-            norm_groups=frame.norm_groups,
+            **shape,
         )
     with random_stream(config.seed, "init_discriminator"):
         name, size = recipe.discriminator.name, recipe.discriminator

@@ -114,7 +114,7 @@ class Trainer:
         self.step_window.restart()
         try:
             with StopRequest() as stop, self._finite_checks() as check_latents, self._compiling():
-                for batch in self._batches():
+                for batch in self.batches():
                     self.step_on(batch)
                     progress.advance()
                     if self._due(self.config.recipe.log_every):
@@ -146,7 +146,8 @@ class Trainer:
         self.batches_sha256 = index_digest(self.batches_sha256, _identity(batch))
         self.step += 1
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """The batches of the steps that are not done yet."""
         return training_batches(
             self.images,
             batch_size=self.config.recipe.batch_size,

@@ -22,7 +22,32 @@ def attempts(bench, tmp_path):
     return run
 
 
-def test_a_record_keeps_the_health_of_the_codes_at_the_last_step(attempts):
+def fails_with(error: type[BaseException]):
+    def fail(*_, **__):
+        raise error("broken")
+
+    return fail
+
+
+def test_a_failed_run_records_what_was_known_before_the_failure(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.jobs.attempt.judge", fails_with(RuntimeError))
+    assert bench("quantizer=vq") == 1
+    monkeypatch.setattr("bench.jobs.attempt.train_step_flops", fails_with(MemoryError))
+    assert bench("quantizer=fsq") == 1
+    fsq, vq = read_records(tmp_path / "leaderboards" / "records")[0]
+    assert (fsq.status, fsq.reason) == ("error", "MemoryError: broken")
+    assert fsq.parameters["encoder"] > 0
+    assert "frame_at_step_0" in fsq.hashes
+    assert fsq.budget == fsq.timing == {}
+    assert (vq.status, vq.reason) == ("error", "RuntimeError: broken")
+    assert vq.budget["steps"] == 4
+    assert vq.timing["ms_per_step"] > 0
+    assert {"frame_at_step_0", "batches"} <= vq.hashes.keys()
+    assert "dead_codes" in vq.training
+    assert vq.metrics == {}
+
+
+def test_a_record_keeps_the_health_of_the_codes_after_the_last_step(attempts):
     (record,), logs = attempts("quantizer=vq", "recipe.log_every=1")
     last = logs[record.run]
     assert last["step"] == 4
@@ -32,18 +57,15 @@ def test_a_record_keeps_the_health_of_the_codes_at_the_last_step(attempts):
     assert record.training["code_norm_drift"] > 0
 
 
-def test_only_explicit_codes_drift_and_only_codes_have_health(attempts):
+def test_only_explicit_codes_drift_and_only_codes_have_a_health(attempts):
     records, _ = attempts("quantizer=fsq,none")
     training = {record.quantizer["name"]: set(record.training) for record in records}
     assert training == {"fsq": {"quantization_snr_db", "dead_codes"}, "none": set()}
 
 
-def test_a_run_that_was_killed_after_its_last_step_keeps_them_too(attempts, bench, monkeypatch):
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
+def test_a_run_killed_after_its_last_step_keeps_the_health_too(attempts, bench, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("bench.jobs.attempt.judge", killed)
+        patch.setattr("bench.jobs.attempt.judge", fails_with(KeyboardInterrupt))
         assert bench("quantizer=vq") != 0
     (record,), logs = attempts("quantizer=vq")
     assert record.training["dead_codes"] == logs[record.run]["dead_codes"]
