@@ -12,8 +12,8 @@ from bench.conf.schema import BenchConfig, ConfigError
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.jobs.protocol import protocol
-from bench.metrics import Extractor, choose_extractor
-from bench.metrics.scattering_file import load_scattering
+from bench.metrics import Extractor
+from bench.metrics.extractor import choose_extractor
 from bench.record import canonical_sha256, table_name
 from models import PerceptualDistance, build_perceptual
 
@@ -72,8 +72,6 @@ def prepare(config: BenchConfig, command: str) -> Job:
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
-    if extractor.name == "scattering":
-        load_scattering()  # for its errors: runs are judged by the tensors that this file holds
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     shared = protocol(
         config,

@@ -11,7 +11,6 @@ from typing import Any
 
 from bench.conf.schema import BUDGETS, BenchConfig
 from bench.data import ImageData
-from bench.evaluate import kernel_key
 from bench.evaluation_code import evaluation_code_sha256
 from bench.metrics import Extractor
 from bench.record import canonical_sha256
@@ -54,7 +53,7 @@ def protocol(
         "extractor": {
             "identity": extractor.identity,
             "metric": extractor.metric_key,
-            "kernel_metric": kernel_key(extractor),
+            "kernel_metric": extractor.key("kid"),
             "label": extractor.label,
         },
         "perceptual_loss": perceptual_loss.identity if perceptual_loss else "none",

@@ -10,7 +10,7 @@ from torch import nn
 from bench.conf.schema import parse, register_schema
 from bench.data import load_data
 from bench.jobs.protocol import protocol
-from bench.metrics import choose_extractor
+from bench.metrics.extractor import choose_extractor
 from models import PerceptualDistance
 
 
