@@ -52,6 +52,7 @@ def judge(job: Job, autoencoder: AutoEncoder) -> Judged:
         extractor=job.extractor,
         perceptual=job.perceptual,
         device=job.device,
+        metrics=job.metrics,
     )
     seconds = time.perf_counter() - started
     save_comparison(job.directory / "reconstructions.png", images, reconstruction)

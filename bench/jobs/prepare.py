@@ -12,13 +12,15 @@ from bench.conf.schema import BenchConfig, ConfigError
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.jobs.protocol import protocol
-from bench.metrics import Extractor, choose_extractor
-from bench.metrics.scattering_file import load_scattering
+from bench.metrics import Extractor
+from bench.metrics.by_name import check_metrics, metrics_by_name
+from bench.metrics.extractor import choose_extractor
+from bench.metrics.request import RequestedMetric
 from bench.record import canonical_sha256, table_name
 from models import PerceptualDistance, build_perceptual
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything about a run that is settled before it starts."""
 
@@ -27,6 +29,7 @@ class Job:
     data: ImageData
     extractor: Extractor
     perceptual: PerceptualDistance | None
+    metrics: list[RequestedMetric]
     device: torch.device
     autocast: bool
     protocol: dict[str, Any]
@@ -72,20 +75,33 @@ def prepare(config: BenchConfig, command: str) -> Job:
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
-    if extractor.name == "scattering":
-        load_scattering()  # for its errors: the judge needs the tensors in this file
     perceptual = choose_perceptual_metric(config.perceptual_metric)
+    metrics = metrics_by_name(config.metrics, extractor=extractor)
+    check_metrics(metrics, data.test.image(0, None)[None], count=len(data.test))
+    name, options = name_and_options("recipe.losses.perceptual", config.recipe.losses.perceptual)
     shared = protocol(
         config,
         data,
         extractor=extractor,
-        perceptual_loss=build_perceptual(config.recipe.losses.perceptual),
+        perceptual_loss=build_perceptual(name, **options),
         perceptual_metric=perceptual,
+        metrics=metrics,
         device_kind=device.type,
         precision="bfloat16" if autocast else "float32",
         downsampling=2 ** (len(config.recipe.frame.multipliers) - 1),
     )
-    return Job(config, point, data, extractor, perceptual, device, autocast, shared, command)
+    return Job(
+        config=config,
+        point=point,
+        data=data,
+        extractor=extractor,
+        perceptual=perceptual,
+        metrics=metrics,
+        device=device,
+        autocast=autocast,
+        protocol=shared,
+        command=command,
+    )
 
 
 def _device(name: str) -> torch.device:
