@@ -2,19 +2,20 @@
 
 from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck, BottleneckOutput
 from models.decoder import Decoder
-from models.discriminators import PatchGAN, build_discriminator
+from models.discriminators import DISCRIMINATORS, build_discriminator
 from models.encoder import Encoder
 from models.gan_losses import discriminator_loss, generator_loss
-from models.perceptual import PerceptualDistance, build_perceptual
+from models.perceptual import PERCEPTUAL, PerceptualDistance, build_perceptual
 
 __all__ = [
+    "DISCRIMINATORS",
+    "PERCEPTUAL",
     "AutoEncoder",
     "AutoEncoderOutput",
     "Bottleneck",
     "BottleneckOutput",
     "Decoder",
     "Encoder",
-    "PatchGAN",
     "PerceptualDistance",
     "build_discriminator",
     "build_perceptual",

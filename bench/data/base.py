@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from quantizers.registry import Registry
+
 DATA_FOLDER_VARIABLE = "QUANTIZER_ZOO_DATA"
 
 
@@ -58,11 +60,14 @@ class ImageSet(Protocol):
 class ImageData:
     """A data set, split.
 
+    Fingerprint and description are part of a table's identity. An option of the data set belongs in
+    both if it changes pixels and differs from its default; otherwise in neither.
+
     Attributes:
         name: as given to `load_data`.
-        train: images to learn from; shares no pixel with `test`.
-        test: images to judge by.
-        fingerprint: SHA-256 (hex) of content, split rule and image size.
+        train: images to train on; shares no pixel with `test`.
+        test: images to judge on.
+        fingerprint: SHA-256 (hex) of content, split rule, image size and such options.
         description: one line for the footnote of a table.
     """
 
@@ -71,6 +76,16 @@ class ImageData:
     test: ImageSet
     fingerprint: str
     description: str
+
+
+DATA_SETS: Registry[ImageData] = Registry(
+    "data set",
+    modules={
+        name: f"bench.data.{name}"
+        for name in ("cifar10", "deadleaves", "folder", "imagenet", "photos")
+    },
+    given=("image_size", "root"),
+)
 
 
 def test_images(images: ImageSet) -> UInt8[Tensor, "n 3 s s"]:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from bench.data.base import DataError, ImageData, find_root, fingerprint
+from bench.data.base import DATA_SETS, DataError, ImageData, find_root, fingerprint
 from bench.data.decode import square_view
 
 NATIVE_SIZE = 32  # pixels
@@ -31,6 +31,7 @@ class Cifar10Images:
         return square_view(Image.fromarray(self.pixels[index]), self.size, seed)
 
 
+@DATA_SETS.register("cifar10")
 def load(image_size: int, root: str | None) -> ImageData:
     """Opens CIFAR-10; torchvision verifies the checksums.
 

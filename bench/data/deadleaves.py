@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from bench.data.base import DataError, ImageData, fingerprint, refuse_root
+from bench.data.base import DATA_SETS, DataError, ImageData, fingerprint, refuse_root
 
 TEST_IMAGES = 1024
 TRAINING_IMAGES = 2**20
@@ -57,6 +57,7 @@ class DeadLeaves:
         return scene.flip(-1) if flipped else scene
 
 
+@DATA_SETS.register("deadleaves")
 def load(image_size: int, root: str | None) -> ImageData:
     """Scenes 0 .. 1023 are the test, the next 2^20 are for training.
 

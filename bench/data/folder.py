@@ -7,12 +7,13 @@ never moves another one to the other side.
 import hashlib
 from pathlib import Path
 
-from bench.data.base import DataError, ImageData, existing_folder, fingerprint
+from bench.data.base import DATA_SETS, DataError, ImageData, existing_folder, fingerprint
 from bench.data.image_files import FileListing, ImageFiles, check_files, files_digest, list_images
 
 TEST_SHARE = 10  # one image in ten
 
 
+@DATA_SETS.register("folder")
 def load(image_size: int, root: str | None) -> ImageData:
     """Opens and checks a folder of images; files with other extensions are ignored.
 

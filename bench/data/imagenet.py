@@ -4,12 +4,13 @@ Labels are never used, so a flat `val/` serves as well. Images smaller than the 
 as is usual for this data set. Deviation from torchvision's loader: EXIF orientation is applied.
 """
 
-from bench.data.base import DataError, ImageData, find_root, fingerprint
+from bench.data.base import DATA_SETS, DataError, ImageData, find_root, fingerprint
 from bench.data.image_files import ImageFiles, files_digest, list_images
 
 PARTS = ("train", "val")
 
 
+@DATA_SETS.register("imagenet")
 def load(image_size: int, root: str | None) -> ImageData:
     """Lists ImageNet. Files are not opened: a bad one raises ImageError when it is drawn.
 

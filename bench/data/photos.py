@@ -32,7 +32,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from bench.data.base import DataError, ImageData, fingerprint, refuse_root, to_tensor
+from bench.data.base import DATA_SETS, DataError, ImageData, fingerprint, refuse_root, to_tensor
 from bench.data.decode import read_image
 
 # File and test strip [first column, end column): the strip shows what the rest shows.
@@ -110,6 +110,7 @@ class TrainingCrops:
         return view.flip(-1) if uniform() < 0.5 else view
 
 
+@DATA_SETS.register("photos")
 def load(image_size: int, root: str | None) -> ImageData:
     """Opens the photographs; those whose pieces are smaller than the image size are left out.
 

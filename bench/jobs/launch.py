@@ -28,8 +28,8 @@ def train(cfg: DictConfig, overrides: Sequence[str]) -> Outcome:
 def settle(task: Callable[["Job"], Outcome], cfg: DictConfig, command: str) -> Outcome:
     """Prepares a job and runs it. A job that cannot run is one line, and the other jobs go on."""
     from bench.conf.operating_point import NoOperatingPointError
-    from bench.environment import flush_denormals
     from bench.jobs.prepare import prepare
+    from bench.provenance import flush_denormals
 
     flush_denormals()
     try:
