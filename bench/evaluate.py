@@ -1,12 +1,18 @@
 """The judge: originals, reconstructions and indices in, numbers out.
 
-It never sees which method made them. Everything is float32 without autocast; a reconstruction is
-clamped and rounded to uint8, and every metric is computed from that same uint8. A distribution is
-compared with the very images that were reconstructed. One pass extracts the features for all
+It never sees which method made them. Everything is float32 without autocast. A reconstruction is
+clamped and rounded to uint8, and every metric starts from that same uint8. FID-like distances
+compare reconstructions with exactly the images they came from. Features are extracted once for all
 distances.
+
+The standard metrics are listed here. Others are arguments, so that a new metric does not change
+this code, and with it the tables; `bench.metrics.by_name` finds them.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,7 +22,6 @@ from bench.metrics import (
     CodebookReport,
     CodebookStatistics,
     Extractor,
-    extract_features,
     l1,
     mean_psnr_db,
     psnr_db,
@@ -24,25 +29,24 @@ from bench.metrics import (
     to_float,
     to_uint8,
 )
-from bench.statistics import (
-    frechet_distance,
-    kernel_distance,
-    leave_group_out_frechet,
-    leave_group_out_kernel,
-)
+from bench.metrics.distances import Features, Jackknifed, frechet, kernel
+from bench.metrics.request import RequestedMetric
 from models import AutoEncoder, PerceptualDistance, build_perceptual
 
-_PIXELS_PER_BATCH = 2**20
+PIXELS_PER_BATCH = 2**20
+
+Pairs = Iterable[tuple[UInt8[Tensor, "n 3 h w"], UInt8[Tensor, "n 3 h w"]]]
+SetMetric = Callable[[Features, Features], Jackknifed]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What the judge found.
+    """The judge's numbers.
 
     Attributes:
         metrics: one number each; names carry the unit or the network.
         per_image: the values behind those metrics that are means over images, in test order.
-        leave_group_out: the other metrics without each group of images in turn, for intervals;
+        leave_group_out: metrics of sets without each group of images in turn, for intervals;
             empty for fewer than 3 images.
         codebooks: how the codes were used.
     """
@@ -53,10 +57,14 @@ class Evaluation:
     codebooks: CodebookReport
 
 
-def choose_perceptual_metric(name: str) -> PerceptualDistance | None:
-    """A perceptual distance to report; `auto` is LPIPS (AlexNet) where its weights are at hand."""
-    if name != "auto":
-        return build_perceptual(name)
+def choose_perceptual_metric(choice: str | Mapping[str, Any]) -> PerceptualDistance | None:
+    """A perceptual distance to report, by name or as a mapping with `name` and options.
+
+    `auto` is LPIPS (AlexNet) if its weights are on this machine, and `lpips_rand` otherwise.
+    """
+    options = {"name": choice} if isinstance(choice, str) else dict(choice)
+    if options["name"] != "auto":
+        return build_perceptual(**options)
     try:
         return build_perceptual("lpips_alex")
     except FileNotFoundError:
@@ -66,7 +74,7 @@ def choose_perceptual_metric(name: str) -> PerceptualDistance | None:
 def reconstruct(
     autoencoder: AutoEncoder, images: UInt8[Tensor, "n 3 H W"], *, device: torch.device
 ) -> tuple[UInt8[Tensor, "n 3 H W"], CodebookReport]:
-    """Passes all images through a model in eval mode, in batches sized by their pixels."""
+    """Passes all images through a model in eval mode, in batches of about 2^20 pixels."""
     statistics = CodebookStatistics(autoencoder.bottleneck.quantizer.codebook_sizes)
     reconstruction = torch.empty_like(images)
     autoencoder.eval()
@@ -86,61 +94,152 @@ def evaluate(
     extractor: Extractor,
     perceptual: PerceptualDistance | None,
     device: torch.device,
+    metrics: Sequence[RequestedMetric] = (),
 ) -> Evaluation:
     """Scores reconstructions against their originals, both in the same order."""
-    per_image = {
-        "psnr_db": psnr_db(images, reconstruction),
-        "ssim": ssim(images, reconstruction),
-        "l1": l1(images, reconstruction),
-    }
+    standard = standard_metrics(extractor, perceptual, device)
+    return evaluate_pairs(
+        [(images, reconstruction)],
+        codebooks,
+        count=len(images),
+        metrics=[*standard, *metrics],
+        device=device,
+    )
+
+
+def standard_metrics(
+    extractor: Extractor,
+    perceptual: PerceptualDistance | None,
+    device: torch.device,
+    *,
+    kernel: SetMetric = kernel,
+) -> list[RequestedMetric]:
+    """The metrics of every evaluation.
+
+    Args:
+        extractor: of the distances between sets.
+        perceptual: a perceptual distance, or None.
+        device: where networks compute.
+        kernel: computes the kernel distance. `bench.score` has one for sets of any size, which
+            rounds otherwise.
+    """
+    functions: dict[str, Callable[[Tensor, Tensor], Float[Tensor, " n"]]]
+    functions = {"psnr_db": psnr_db, "ssim": ssim, "l1": l1}
     if perceptual:
-        per_image[perceptual.name] = _perceptual(images, reconstruction, perceptual, device)
-    metrics = {name: float(values.double().mean()) for name, values in per_image.items()}
+        functions[perceptual.name] = partial(_perceptual, perceptual.to(device), device)
+    sets = {"fd": frechet, "kid": kernel}
+    return [
+        *(RequestedMetric(key=k, kind="image", function=f) for k, f in functions.items()),
+        *(
+            RequestedMetric(key=extractor.key(k), kind="set", function=f, extractor=extractor)
+            for k, f in sets.items()
+        ),
+    ]
+
+
+def evaluate_pairs(
+    pairs: Pairs,
+    codebooks: CodebookReport,
+    *,
+    count: int,
+    metrics: Sequence[RequestedMetric],
+    device: torch.device,
+) -> Evaluation:
+    """Scores pairs that come in batches; one batch of images is held at a time.
+
+    Features are kept: Inception's of 50,000 images take 0.4 GB. Their pixels at 256 px would take
+    10 GB.
+
+    Args:
+        pairs: originals and reconstructions, in batches.
+        codebooks: how the codes behind the reconstructions were used.
+        count: number of pairs.
+        metrics: `psnr_db` must be one of them. The first of two with the same key counts.
+        device: where features are computed.
+
+    Raises:
+        ValueError: fewer than 2 images, images too small for a metric, or another number of pairs.
+    """
+    if count < 2:
+        raise ValueError(f"distances between sets need at least 2 images, got {count}")
+    requests: dict[str, RequestedMetric] = {}
+    for metric in metrics:
+        requests.setdefault(metric.key, metric)
+    per_image, features = _one_pass(pairs, requests.values(), count=count, device=device)
+    numbers = {key: float(values.double().mean()) for key, values in per_image.items()}
     psnr = mean_psnr_db(per_image["psnr_db"])
-    metrics |= {"psnr_db": psnr.finite_mean_db, "exact_images": float(psnr.exact_images)}
-    distances, leave_group_out = _distances(images, reconstruction, extractor, device)
+    numbers |= {"psnr_db": psnr.finite_mean_db, "exact_images": float(psnr.exact_images)}
+    leave_group_out = {}
+    for key, metric in requests.items():
+        if metric.kind == "pooled":
+            numbers[key] = float(metric.function(per_image["psnr_db"]))
+        if metric.extractor:
+            result = metric.function(*features[metric.extractor.identity])
+            if isinstance(result, Jackknifed):
+                result, left_out = result
+                leave_group_out |= {key: left_out} if left_out else {}
+            numbers[key] = float(result)
     return Evaluation(
-        metrics=metrics | distances,
-        per_image={name: values.tolist() for name, values in per_image.items()},
+        metrics=numbers,
+        per_image={key: values.tolist() for key, values in per_image.items()},
         leave_group_out=leave_group_out,
         codebooks=codebooks,
     )
 
 
-def kernel_key(extractor: Extractor) -> str:
-    """Key of the kernel distance in records, beside `Extractor.metric_key`."""
-    key = extractor.metric_key
-    return "kid" if key == "rfid" else f"kid{key.removeprefix('fd')}"
-
-
-def _distances(
-    images: UInt8[Tensor, "n 3 H W"],
-    reconstruction: UInt8[Tensor, "n 3 H W"],
-    extractor: Extractor,
-    device: torch.device,
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Distances between the distributions, whole and without each group of images."""
-    first, second = (
-        extract_features(part, extractor=extractor, device=device).double().numpy()
-        for part in (images, reconstruction)
+def _one_pass(
+    pairs: Pairs, metrics: Iterable[RequestedMetric], *, count: int, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """Values of every image by metric, and features of both sides by identity of the extractor."""
+    functions = {metric.key: metric.function for metric in metrics if metric.kind == "image"}
+    extractors = {m.extractor.identity: m.extractor for m in metrics if m.extractor}
+    opened = {identity: extractor.open(device) for identity, extractor in extractors.items()}
+    values = {key: _Rows(count) for key in functions}
+    features = {identity: (_Rows(count), _Rows(count)) for identity in opened}
+    for pair in pairs:
+        for key, function in functions.items():
+            values[key].add(function(*pair))
+        for identity, extract in opened.items():
+            for rows, images in zip(features[identity], pair, strict=True):
+                rows.add(extract(images))
+    return (
+        {key: rows.all() for key, rows in values.items()},
+        {identity: (first.all(), second.all()) for identity, (first, second) in features.items()},
     )
-    frechet, kernel = extractor.metric_key, kernel_key(extractor)
-    whole = {frechet: frechet_distance(first, second), kernel: kernel_distance(first, second)}
-    if len(first) < 3:
-        return whole, {}
-    return whole, {
-        frechet: leave_group_out_frechet(first, second).tolist(),
-        kernel: leave_group_out_kernel(first, second).tolist(),
-    }
+
+
+class _Rows:
+    """Rows that come in batches, collected in one block of memory.
+
+    Many small tensors between large batches would keep the allocator from reusing memory.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._filled = 0
+        self._rows: Tensor | None = None
+
+    def add(self, batch: Tensor) -> None:
+        stop = self._filled + len(batch)
+        if stop > self._count:
+            raise ValueError(f"expected {self._count} pairs of images, got at least {stop}")
+        if self._rows is None:
+            self._rows = batch.new_empty(self._count, *batch.shape[1:])
+        self._rows[self._filled : stop] = batch
+        self._filled = stop
+
+    def all(self) -> Tensor:
+        if self._rows is None or self._filled < self._count:
+            raise ValueError(f"expected {self._count} pairs of images, got {self._filled}")
+        return self._rows
 
 
 def _perceptual(
-    images: UInt8[Tensor, "n 3 H W"],
-    reconstruction: UInt8[Tensor, "n 3 H W"],
     perceptual: PerceptualDistance,
     device: torch.device,
+    images: UInt8[Tensor, "n 3 H W"],
+    reconstruction: UInt8[Tensor, "n 3 H W"],
 ) -> Float[Tensor, " n"]:
-    perceptual = perceptual.to(device)
     with torch.inference_mode():
         distances = [
             perceptual(to_float(images[rows].to(device)), to_float(reconstruction[rows].to(device)))
@@ -150,5 +249,5 @@ def _perceptual(
 
 
 def _batches(images: UInt8[Tensor, "n 3 H W"]) -> list[slice]:
-    size = max(1, _PIXELS_PER_BATCH // (images.shape[2] * images.shape[3]))
+    size = max(1, PIXELS_PER_BATCH // (images.shape[2] * images.shape[3]))
     return [slice(first, first + size) for first in range(0, len(images), size)]

@@ -1,39 +1,41 @@
-"""Which optional files of weights lie on this machine.
+"""Which optional weight files are on this machine.
 
     python -m bench.weights                      lists them: where, SHA-256, licence, source
-    python -m bench.weights check                also hashes those that are here
-    python -m bench.weights check download=true  also fetches those that are missing
-    ... only=vit-b                               those with this text in their name, in any case
+    python -m bench.weights check                also hashes the files that are here
+    python -m bench.weights check download=true  also fetches the files that are missing
+    ... only=vit-b                               files with this text in their name, in any case
 
-Nothing is downloaded unless `download=true` is typed. The publisher of DINOv2 gives no SHA-256: the
-one found is shown, to be compared with that of others.
+It downloads nothing unless `download=true` is typed. The publisher of DINOv2 gives no SHA-256; the
+command shows the one it finds, for comparison with others.
 """
 
 import sys
 from collections.abc import Sequence
 
+from bench.command_line import Options, UsageError, did_you_mean, run_command
 from models.weights import WEIGHT_FILES, WeightFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0, 1 for a file with a wrong hash or a failed download, 2 for a typo."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(__doc__)
-        return 0
-    only = [a.removeprefix("only=").lower() for a in arguments if a.startswith("only=")]
-    words = [a for a in arguments if not a.startswith("only=")]
-    download = "download=true" in words
-    unknown = set(words) - {"check", "download=true", "download=false"}
-    if unknown or (download and "check" not in words):
-        print(f"error: got {' '.join(arguments)}; known: check, check download=true, only=TEXT")
-        return 2
-    files = [file for file in WEIGHT_FILES if all(text in file.name.lower() for text in only)]
+    return run_command(
+        _run,
+        help=__doc__,
+        defaults={"only": "", "download": "false"},
+        arguments=arguments,
+        takes=lambda word: word == "check",
+    )
+
+
+def _run(options: Options) -> int:
+    check, download = bool(options.others), options.switch("download")
+    if download and not check:
+        raise UsageError("download=true goes with check; type check download=true")
+    only = options["only"].lower()
+    files = [file for file in WEIGHT_FILES if only in file.name.lower()]
     if not files:
-        names = ", ".join(file.name for file in WEIGHT_FILES)
-        print(f"error: no file has {' and '.join(only)} in its name; known: {names}")
-        return 2
-    statuses = [_status(file, "check" in words, download) for file in files]
+        raise UsageError(did_you_mean("file", only, [file.name for file in WEIGHT_FILES]))
+    statuses = [_status(file, check, download) for file in files]
     for file, status in zip(files, statuses, strict=True):
         print(_describe(file, status))
     return int(any(status.startswith(("wrong", "failed")) for status in statuses))
@@ -62,7 +64,7 @@ def _status(file: WeightFile, check: bool, download: bool) -> str:
 
 
 def _download(file: WeightFile) -> str:
-    """Fetches a file, which gets its name only if its hash is the published one, if any is."""
+    """Fetches a file; it gets its name only if its hash matches the published one, if any."""
     from torch.hub import download_url_to_file
 
     file.path.parent.mkdir(parents=True, exist_ok=True)

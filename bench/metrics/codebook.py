@@ -17,13 +17,10 @@ between one large codebook, groups, residual levels and single bits.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Int
 from torch import Tensor
-
-from bench.metrics.counting import JointCounter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +88,6 @@ class JointUse:
         corrected = self.entropy_bits + _miller_madow_bits(self.used_codes, self.tokens)
         return min(corrected, self.capacity_bits)
 
-    @property
-    def used_codes_ceiling(self) -> float:
-        """Distinct codes expected of N uniform positions: V (1 - (1 - 1/V)^N), at most N."""
-        if self.capacity_bits == 0:
-            return 1.0
-        if self.capacity_bits > 1000:  # V leaves the range of floats
-            return float(self.tokens)
-        size = 2.0**self.capacity_bits
-        return -math.expm1(self.tokens * math.log1p(-1 / size)) * size
-
-    @property
-    def occupancy(self) -> float:
-        """Distinct codes seen / their ceiling; about 1 for uniform use."""
-        return self.used_codes / self.used_codes_ceiling
-
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookReport:
@@ -156,14 +138,6 @@ class CodebookReport:
             return None
         return 2.0**bits if bits < 1024 else math.inf
 
-    @property
-    def relative_perplexity(self) -> float | None:
-        """Product of the perplexities / product of the codebook sizes, in (0, 1]."""
-        bits = self.entropy_bits
-        if bits is None:
-            return None
-        return 2.0 ** (bits - math.fsum(math.log2(c.codebook_size) for c in self.codebooks))
-
     @staticmethod
     def _mean(values: list[float]) -> float | None:
         return math.fsum(values) / len(values) if values else None
@@ -173,21 +147,6 @@ def entropy_bits(counts: Int[Tensor, " u"]) -> float:
     """Plug-in entropy in bits, -sum p log2 p, from counts above zero; biased downward."""
     p = counts.double() / counts.sum()
     return max(0.0, -(p * p.log2()).sum().item())  # one code alone would give -0.0
-
-
-def miller_madow_entropy_bits(counts: Int[Tensor, " u"]) -> float:
-    """Plug-in entropy plus (u - 1) / 2N nats, its bias to first order, for u codes in N tokens.
-
-    Miller, "Note on the bias of information estimates", 1955. It may exceed log2 of the codebook.
-    """
-    return entropy_bits(counts) + _miller_madow_bits(counts.numel(), int(counts.sum()))
-
-
-def joint_entropy_bits(indices: Int[Tensor, "k n"], codebook_sizes: Sequence[int]) -> float:
-    """Plug-in entropy of the k indices at a position together, in bits, over n positions."""
-    counter = JointCounter(codebook_sizes)
-    counter.add(indices)
-    return entropy_bits(counter.counts())
 
 
 def _miller_madow_bits(used_codes: int, tokens: int) -> float:

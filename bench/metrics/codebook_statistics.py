@@ -3,12 +3,11 @@
 The quantities are defined in `bench.metrics.codebook`.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from bench.metrics.codebook import (
@@ -16,14 +15,12 @@ from bench.metrics.codebook import (
     CodebookUse,
     JointUse,
     entropy_bits,
-    miller_madow_entropy_bits,
 )
 from bench.metrics.counting import (
     LARGEST_DENSE,
     DenseCounter,
     JointCounter,
     SparseCounter,
-    pair_counts,
 )
 
 
@@ -94,27 +91,6 @@ class CodebookStatistics:
                 )
             )
         return CodebookReport(codebooks=tuple(uses), joint=self._joint_use(uses))
-
-    def mutual_information_bits(self) -> Float[Tensor, "k k"]:
-        """What the indices of each pair of codebooks at one position tell of each other, in bits.
-
-        H(i) + H(j) - H(i, j) of Miller-Madow entropies, cut at 0; float64. The plug-in value would
-        be positive for independent codebooks too. The diagonal holds the entropies.
-
-        Raises:
-            ValueError: no index was added.
-        """
-        alone = [counter.counts() for counter in self._counters]
-        if any(counts.numel() == 0 for counts in alone):
-            raise ValueError("no indices were added, so mutual information is undefined")
-        entropies = [miller_madow_entropy_bits(counts) for counts in alone]
-        matrix = torch.diag(torch.tensor(entropies, dtype=torch.float64))
-        if self._joint:
-            counts, codes = self._joint.counts(), self._joint.codes()
-            for i, j in itertools.combinations(range(len(entropies)), 2):
-                both = miller_madow_entropy_bits(pair_counts(codes[:, i], codes[:, j], counts))
-                matrix[i, j] = matrix[j, i] = max(0.0, entropies[i] + entropies[j] - both)
-        return matrix
 
     def _joint_use(self, uses: Sequence[CodebookUse]) -> JointUse | None:
         if not uses:

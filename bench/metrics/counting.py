@@ -53,11 +53,6 @@ class SparseCounter:
         self._merge()
         return self._counts
 
-    def rows(self) -> Int[Tensor, "u c"]:
-        """The rows seen, in the order of `counts`."""
-        self._merge()
-        return self._rows
-
     def _merge(self) -> None:
         if not self._waiting:
             return
@@ -93,27 +88,6 @@ class JointCounter:
     def counts(self) -> Int[Tensor, " u"]:
         """How often each joint code seen occurred."""
         return self._counter.counts()
-
-    def codes(self) -> Int[Tensor, "u k"]:
-        """The joint codes seen, one index per codebook, in the order of `counts`."""
-        rows = self._counter.rows()
-        codes = rows.new_empty(len(rows), len(self._sizes))
-        for column, codebooks in enumerate(self._columns):
-            packed = rows[:, column]
-            for codebook in reversed(codebooks):
-                codes[:, codebook] = packed % self._sizes[codebook]
-                packed = packed // self._sizes[codebook]
-        return codes
-
-
-def pair_counts(
-    first: Int[Tensor, " u"], second: Int[Tensor, " u"], weights: Int[Tensor, " u"]
-) -> Int[Tensor, " p"]:
-    """How often each pair of codes occurred, of rows that occurred `weights` times each."""
-    first, second = (codes.unique(return_inverse=True)[1] for codes in (first, second))
-    pairs = first * (int(second.max()) + 1) + second
-    values, position = pairs.unique(return_inverse=True)
-    return weights.new_zeros(len(values)).index_add_(0, position, weights)
 
 
 def _pack_columns(codebook_sizes: Sequence[int]) -> list[list[int]]:

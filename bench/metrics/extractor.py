@@ -1,68 +1,49 @@
-"""Which feature extractor a Frechet distance can use on this machine.
+"""The feature extractors by name: one list for runs, for `bench.score` and for plugins.
 
-- `inception`: the Inception v3 of the original FID (TensorFlow graph of 2015-12-05, as converted by
-  torch-fidelity), from a local file whose hash is checked. The distance is then rFID.
-- `scattering`: the embedded extractor of `bench.metrics.scattering`, always at hand. The distance
-  is a proxy with a key of its own, and the two never share a table.
+- `inception`: the Inception v3 of the original FID. Its Frechet distance is rFID.
+- `scattering`: the embedded extractor of `bench.metrics.scattering`, which needs no file. Its
+  distance is a proxy with its own key; tables never mix the two.
+- `auto`: Inception if its weights are on this machine, and scattering otherwise.
+- all others of `bench.metrics.registered`.
 
-Nothing is ever downloaded.
+Nothing is ever downloaded. To add an extractor, write a new file and add a line to `EXTRACTORS`. A
+plugin only needs the decorator:
+
+    @EXTRACTORS.register("mine")
+    def mine(size: int = 32) -> Extractor:  # the arguments are the options of the extractor
+        network = partial(Mine, size)       # uint8 images (b, 3, h, w) to features (b, d)
+        return Extractor(name="mine", identity=f"mine-v1-{size}", label="...", build=network)
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
-from bench.metrics.scattering import DIMENSION, VERSION, scattering_identity
-from models.weights import INCEPTION
+from bench.metrics.features import Extractor
+from models.weights import CLIP, DINOV2
+from quantizers.registry import Registry
 
-
-@dataclass(frozen=True, kw_only=True)
-class Extractor:
-    """A feature extractor that can be used here and now.
-
-    Attributes:
-        name: `inception` or `scattering`.
-        identity: name with version and hash, for records: equal identities, equal features.
-        label: for people, under tables.
-        metric_key: key of the Frechet distance in records; `rfid` for Inception alone.
-        dimension: features per image. Covariances are singular with fewer images than this.
-        weights: local file of the weights, or None where there are none.
-    """
-
-    name: Literal["inception", "scattering"]
-    identity: str
-    label: str
-    metric_key: str
-    dimension: int
-    weights: Path | None
+_OWN = ("auto", "inception", "inception-spatial", "scattering", "vgg16", *DINOV2, *CLIP)
+EXTRACTORS: Registry[Extractor] = Registry(
+    "extractor", modules=dict.fromkeys(_OWN, "bench.metrics.registered")
+)
 
 
-def choose_extractor(name: str) -> Extractor:
-    """Finds an extractor by name; `auto` is Inception where its file lies, scattering elsewhere.
+def choose_extractor(choice: str | Mapping[str, Any]) -> Extractor:
+    """An extractor by name, or by a mapping with `name` and options.
 
     Raises:
-        FileNotFoundError: `inception` was asked for and its weights are not on this machine.
-        ValueError: unknown name, or the file of the weights is damaged (also for `auto`: a damaged
-            file must not silently change the metric).
+        FileNotFoundError: its weights are not on this machine; says where they go.
+        ValueError: unknown name or option, a file with other content than the published one (also
+            for `auto`: a damaged file must not silently change the metric), or a plugin's
+            extractor that takes another's key.
     """
-    if name == "scattering" or (name == "auto" and not INCEPTION.path.is_file()):
-        return Extractor(
-            name="scattering",
-            identity=scattering_identity(),
-            label="a proxy: scattering features, embedded in this package, not Inception",
-            metric_key=f"fd_scattering_v{VERSION}",
-            dimension=DIMENSION,
-            weights=None,
+    options = {"name": choice} if isinstance(choice, str) else dict(choice)
+    name = options.pop("name")
+    extractor = EXTRACTORS.build(name, **options)
+    own_key = f"fd_{name.replace('-', '_')}"
+    if name not in _OWN and not extractor.metric_key.startswith(own_key):
+        raise ValueError(
+            f"extractor {name}: metric_key must begin with {own_key!r}, got "
+            f"{extractor.metric_key!r}; only the Frechet distance of Inception is called rFID"
         )
-    if name in ("inception", "auto"):
-        return Extractor(
-            name="inception",
-            identity=f"inception-v3-compat-{INCEPTION.sha256[:8]}",
-            label=f"Inception v3 (2015-12-05, SHA-256 {INCEPTION.sha256[:8]}), torch-fidelity",
-            metric_key="rfid",
-            dimension=2048,
-            weights=INCEPTION.checked_path(
-                otherwise="choose the extractor 'scattering', which needs none but is not rFID"
-            ),
-        )
-    raise ValueError(f"unknown extractor {name!r}; known: auto, inception, scattering")
+    return extractor

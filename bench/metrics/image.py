@@ -20,19 +20,16 @@ Scales halve by the mean of 2 x 2 pixels. A negative mean of contrast and struct
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bench.metrics.pixels import check_pair, paired_chunks
 
 _PEAK = 255
-_WINDOW = 11  # pixels; also the smallest image side that SSIM accepts
+WINDOW = 11  # pixels; also the smallest image side that SSIM accepts
 _SIGMA = 1.5  # pixels
 _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-MS_SSIM_SMALLEST_SIDE = _WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)  # 176 pixels
 
 
 class MeanPsnr(NamedTuple):
@@ -115,36 +112,16 @@ def ssim(
     """
     check_pair(reference, reconstruction)
     height, width = reference.shape[-2:]
-    if min(height, width) < _WINDOW:
+    if min(height, width) < WINDOW:
         raise ValueError(
-            f"SSIM needs images of at least {_WINDOW} x {_WINDOW} pixels, got {height} x {width}"
+            f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, got {height} x {width}"
         )
     return torch.cat(
         [
-            _luminance_and_structure(x.double(), y.double())[0].mean(dim=(1, 2, 3))
+            luminance_and_structure(x.double(), y.double())[0].mean(dim=(1, 2, 3))
             for x, y in paired_chunks(reference, reconstruction)
         ]
     )
-
-
-def ms_ssim(
-    reference: UInt8[Tensor, "n 3 h w"], reconstruction: UInt8[Tensor, "n 3 h w"]
-) -> Float[Tensor, " n"]:
-    """Multi-scale structural similarity of each image, float64: 1 for an exact copy, at least 0.
-
-    Raises:
-        TypeError, ValueError: not two equally shaped uint8 stacks, see `check_pair`, or images
-            with a side below 176 pixels, whose coarsest scale is smaller than the window.
-    """
-    check_pair(reference, reconstruction)
-    height, width = reference.shape[-2:]
-    if min(height, width) < MS_SSIM_SMALLEST_SIDE:
-        raise ValueError(
-            f"MS-SSIM needs images of at least {MS_SSIM_SMALLEST_SIDE} x {MS_SSIM_SMALLEST_SIDE} "
-            f"pixels, got {height} x {width}"
-        )
-    chunks = paired_chunks(reference, reconstruction)
-    return torch.cat([_ms_ssim(x.double(), y.double()) for x, y in chunks])
 
 
 def _squared_error(
@@ -163,18 +140,7 @@ def _mse_to_db(mse: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     return 10 * torch.log10(_PEAK**2 / mse)  # x / 0 is infinity in tensors, as wanted
 
 
-def _ms_ssim(x: Float[Tensor, "m 3 h w"], y: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
-    product = torch.ones(x.shape[:2], dtype=torch.float64, device=x.device)
-    for scale, weight in enumerate(_SCALE_WEIGHTS):
-        similarity, structure = _luminance_and_structure(x, y)
-        coarsest = scale == len(_SCALE_WEIGHTS) - 1  # luminance counts there alone
-        factor = (similarity if coarsest else structure).mean(dim=(2, 3))
-        product *= factor.clamp(min=0) ** weight
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-    return product.mean(dim=1)
-
-
-def _luminance_and_structure(
+def luminance_and_structure(
     x: Float[Tensor, "m 3 h w"], y: Float[Tensor, "m 3 h w"]
 ) -> tuple[Float[Tensor, "m 3 H W"], Float[Tensor, "m 3 H W"]]:
     """SSIM, equation 13 of its paper, and its factor of contrast and structure alone.
@@ -196,11 +162,11 @@ def _smooth(images: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 H W"]:
 
     A sum of shifted slices: on CPUs many times faster than conv2d, which is slow in float64.
     """
-    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     taps: list[float] = (weights / weights.sum()).tolist()
     for axis in (-2, -1):
-        valid = images.shape[axis] - _WINDOW + 1
+        valid = images.shape[axis] - WINDOW + 1
         smoothed = images.narrow(axis, 0, valid) * taps[0]
         for start, tap in enumerate(taps[1:], start=1):
             smoothed.add_(images.narrow(axis, start, valid), alpha=tap)

@@ -7,55 +7,24 @@ k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i, x_j), is the same for j and i, 
 are enough. Memory is that of a few blocks, while bands of rows grow with the number of images.
 """
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from bench.metrics.distances import Jackknifed
 from bench.statistics import group_of
 
 _ROWS = 512  # of a block: 2 MB in float64
 
 
-@dataclass(frozen=True)
-class KernelSums:
-    """Sums of the summand over all pairs of two images, by the groups that these belong to.
-
-    Attributes:
-        between: symmetric (g, g), float64; image i belongs to group i mod g.
-        images: how many there are.
-    """
-
-    between: Float[Tensor, "g g"]
-    images: int
-
-    def distance(self) -> float:
-        """Squared kernel distance of the whole sets; may be below zero."""
-        return float(self.between.sum()) / (self.images * (self.images - 1))
-
-    def leave_group_out(self) -> list[float]:
-        """The distance without each group in turn.
-
-        Raises:
-            ValueError: fewer than 3 images.
-        """
-        if self.images < 3:
-            raise ValueError(f"leaving a group out needs at least 3 images, got {self.images}")
-        kept = self.images - torch.from_numpy(group_of(self.images)).bincount()
-        sums = self.between
-        total = sums.sum() - sums.sum(dim=0) - sums.sum(dim=1) + sums.diagonal()
-        return (total / (kept * (kept - 1))).tolist()
-
-
-def kernel_sums(
+def kernel_in_blocks(
     first: Float[Tensor, "n d"], second: Float[Tensor, "n d"], *, device: torch.device | str = "cpu"
-) -> KernelSums:
-    """Compares all images of two paired sets with each other, in float64.
+) -> Jackknifed:
+    """Squared kernel distance of two paired sets, in float64; may be below zero.
 
     Args:
         first: features of the originals.
-        second: of their reconstructions, in the same order.
+        second: features of their reconstructions, in the same order.
         device: where it is computed.
 
     Raises:
@@ -80,7 +49,18 @@ def kernel_sums(
                 terms.fill_diagonal_(0)  # an image with itself
             part = member[rows].T @ terms @ member[columns]
             between += part if other == start else part + part.T
-    return KernelSums(between.cpu(), len(first))
+    return _distances(between.cpu(), groups)
+
+
+def _distances(between: Float[Tensor, "g g"], groups: Int[Tensor, " n"]) -> Jackknifed:
+    """From the sums of the summand over all pairs of images, by their groups."""
+    images = len(groups)
+    whole = float(between.sum()) / (images * (images - 1))
+    if images < 3:
+        return Jackknifed(whole, [])
+    remaining = images - groups.bincount()
+    sums = between.sum() - between.sum(dim=0) - between.sum(dim=1) + between.diagonal()
+    return Jackknifed(whole, (sums / (remaining * (remaining - 1))).tolist())
 
 
 def _block(features: Float[Tensor, "n d"], rows: slice, device: torch.device | str) -> Tensor:

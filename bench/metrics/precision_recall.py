@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.metrics.distances import jackknifed
+
 NEIGHBOURS = 3  # k
 _ROUNDING = 1e-12  # of a squared distance, relative to the squared norms that it is made of
 
@@ -65,6 +67,10 @@ def recall(
 ) -> float:
     """Share of originals inside the manifold of the reconstructions; as `precision` otherwise."""
     return precision(reconstruction, reference, neighbours=neighbours, rows=rows)
+
+
+jackknifed_precision = jackknifed(precision, min_images=NEIGHBOURS + 1)
+jackknifed_recall = jackknifed(recall, min_images=NEIGHBOURS + 1)
 
 
 def _check(first: Tensor, second: Tensor, neighbours: int) -> None:

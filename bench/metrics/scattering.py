@@ -27,7 +27,7 @@ import hashlib
 import json
 import math
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -159,54 +159,6 @@ def scattering_identity() -> str:
     }
     digest = hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()
     return f"scattering-v{VERSION}-{digest[:8]}"
-
-
-def register_scattering() -> str:
-    """Makes the extractor known to torch-fidelity and returns its registered name.
-
-    May be called any number of times. Registration is global to the process.
-    """
-    from torch_fidelity import register_feature_extractor
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-    name = scattering_identity()
-    if name not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(name, _torch_fidelity_class())
-    return name
-
-
-def _torch_fidelity_class() -> type:
-    """Builds the adapter class here, since its base class takes seconds to import."""
-    from torch_fidelity import FeatureExtractorBase
-
-    class ScatteringExtractor(FeatureExtractorBase):
-        """One feature, `scattering`, under torch-fidelity's contract for extractors."""
-
-        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-            # torch-fidelity hands every extractor all options of the call; none concerns this one.
-            super().__init__(name, features_list)
-            self.scattering = Scattering()
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return ("scattering",)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "scattering"
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        @staticmethod
-        def get_dummy_input_for_compile() -> Tensor:
-            return torch.zeros(1, 3, SMALLEST_SIDE, SMALLEST_SIDE, dtype=torch.uint8)
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            return (self.scattering(images),)
-
-    return ScatteringExtractor
 
 
 def _reflect(level: Float[Tensor, "n 1 h w"], pixels: int) -> Float[Tensor, "n 1 H W"]:

@@ -21,7 +21,7 @@ from typing import Final
 import torch
 
 from bench.atomic_files import replacing
-from bench.command_line import UsageError, read_options
+from bench.command_line import DONE, Options, run_command
 from bench.metrics.scattering import VERSION, Scattering, scattering_identity
 
 SHA256: Final = "ee85d6796342bc248e49ab7ce53194b115d00e76ba54feac60b0f1ae2205a276"
@@ -31,20 +31,21 @@ _MAKE_AGAIN: Final = "python -m bench.metrics.scattering_file"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0, or 2 for a typo or a folder that cannot be written."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(__doc__)
-        return 0
-    try:
-        options = read_options(arguments, {"folder": str(_FOLDER)})
-        path, content = scattering_path(Path(options["folder"])), scattering_bytes()
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(
+        _write,
+        help=__doc__,
+        defaults={"folder": str(_FOLDER)},
+        arguments=arguments,
+        expected=(OSError,),
+    )
+
+
+def _write(options: Options) -> int:
+    path, content = scattering_path(options.folder("folder")), scattering_bytes()
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     print(f"{path}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
-    return 0
+    return DONE
 
 
 def scattering_path(folder: Path = _FOLDER) -> Path:

@@ -9,10 +9,14 @@ the weights. One weight for luma and one for chroma in each of five kinds of fea
 learn the photographs. Prints the weights that `bench.metrics.scattering` holds, to two digits.
 """
 
+import sys
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.command_line import DONE, Options, run_command
 from bench.data import load_data
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import WEIGHTS, Scattering, expand_weights
@@ -29,8 +33,12 @@ _DECAY = 2e-3  # pulls the logarithms to 0, so that no weight runs away
 _JITTER = 1e-8  # on the diagonal of the reference covariance
 
 
-def main() -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns 0, or 2 for a typo."""
+    return run_command(_weigh, help=__doc__, defaults={}, arguments=arguments)
+
+
+def _weigh(_: Options) -> int:
     moments = _moments()
     logs = torch.zeros(len(WEIGHTS), 2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=_LEARNING_RATE)
@@ -43,6 +51,7 @@ def main() -> None:
         print(f"step {step + 1}: variance around the line {loss.item():.4f}")
     for kind in logs.exp().tolist():
         print("luma {:.2g}, chroma {:.2g}".format(*kind))
+    return DONE
 
 
 def distances(
@@ -94,4 +103,4 @@ def _features(images: Tensor) -> Float[Tensor, "n d"]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,6 +35,8 @@ class Metric:
         unit: shown in the column's head.
         factor: multiplies values in tables, and is shown in the column's head.
         note: what a reader must know; stands under a table that shows the metric.
+        min_images: how many images a `set` metric needs.
+        min_images_per_feature: how many images a `set` metric needs for each feature of an image.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Metric:
     unit: str = ""
     factor: float = 1.0
     note: str = ""
+    min_images: int = 2
+    min_images_per_feature: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -76,7 +80,10 @@ _ALL = (
     Metric(name="ssim", label="SSIM", function="bench.metrics:ssim", higher_is_better=True),
     Metric(name="l1", function="bench.metrics:l1"),
     Metric(
-        name="ms_ssim", label="MS-SSIM", function="bench.metrics:ms_ssim", higher_is_better=True
+        name="ms_ssim",
+        label="MS-SSIM",
+        function="bench.metrics.multi_scale:ms_ssim",
+        higher_is_better=True,
     ),
     Metric(name="lpips"),
     Metric(
@@ -84,30 +91,39 @@ _ALL = (
         label="PSNR of all images together",
         unit="dB",
         kind="pooled",
-        function="bench.score.metrics:pooled_psnr_db",
+        function="bench.metrics.pooled:pooled_psnr_db",
         higher_is_better=True,
         digits=2,
     ),
-    Metric(name="fd", kind="set", function="bench.score.metrics:frechet"),
+    Metric(name="fd", kind="set", function="bench.metrics.distances:frechet_on_request"),
     Metric(name="rfid", label="rFID", kind="set"),
     Metric(name="sfid", label="sFID", kind="set"),
     Metric(
         name="fd_infinity",
         kind="set",
         function="bench.metrics.infinity:frechet_distance_at_infinity",
+        min_images_per_feature=4,
     ),
-    Metric(name="kid", kind="set", function="bench.score.metrics:kernel", digits=3, factor=1000.0),
+    Metric(
+        name="kid",
+        kind="set",
+        function="bench.metrics.kernel:kernel_in_blocks",
+        digits=3,
+        factor=1000.0,
+    ),
     Metric(
         name="precision",
         kind="set",
-        function="bench.metrics.precision_recall:precision",
+        function="bench.metrics.precision_recall:jackknifed_precision",
         higher_is_better=True,
+        min_images=4,
     ),
     Metric(
         name="recall",
         kind="set",
-        function="bench.metrics.precision_recall:recall",
+        function="bench.metrics.precision_recall:jackknifed_recall",
         higher_is_better=True,
+        min_images=4,
     ),
     Metric(name="usage", kind="codes", higher_is_better=True, digits=1, unit="%", factor=100.0),
     Metric(

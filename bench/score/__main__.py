@@ -1,24 +1,25 @@
-"""The judge for anybody's reconstructions: two folders, or tensors, or a function.
+"""The judge for anybody's reconstructions: two folders, tensors, or a function.
 
     python -m bench.score reference=DIR reconstruction=DIR [indices=FILE.npy codebook_sizes=8,8]
                           [metrics=...] [extractor=auto] [perceptual=auto] [device=cpu]
-                          [output=scores]
+                          [plugins=my_module] [output=scores]
 
-Files pair by name and are read in batches, so that a folder may hold any number. Prints a table and
-writes it to `output=scores` with a record as JSON: the numbers, the values of every image, what
-they were computed of, by which code and where. Always: PSNR, SSIM, L1, the perceptual distance, FD
-and KID of the extractor. On request, with commas:
+Files pair by name and are read in batches, so a folder may hold any number of them. The command
+prints a table and writes it to `output=scores`, with a record as JSON: the numbers, the values of
+every image, and what was judged, by which code and where. PSNR, SSIM, L1, the perceptual distance,
+and FD and KID of the extractor are always computed. Others on request, separated by commas:
 
     metrics=ms_ssim                   images of at least 176 px
     metrics=pooled_psnr_db            PSNR of the error of all images together
     metrics=sfid                      FD of spatial features of Inception
     metrics=precision,recall          improved precision and recall, 3 neighbours
-    metrics=fd_infinity               FD extrapolated; 4 times as many images as features
+    metrics=fd_infinity               FD extrapolated; needs 4 images for each feature
     metrics=fd:NAME,kid:NAME          features of another extractor; also precision:NAME and so on
 
-NAME, and `extractor=`: inception, inception-spatial, scattering, vgg16, dinov2-vit-s-14 (b, l, g),
-clip-vit-b-32 and the other CLIP of torch-fidelity, from files that `python -m bench.weights` lists.
-`perceptual=` is lpips_alex, lpips_vgg, lpips_rand or none. `device=cuda` moves the networks.
+NAME and `extractor=` are inception, inception-spatial, scattering, vgg16, dinov2-vit-s-14 (b, l,
+g), clip-vit-b-32 and the other CLIP of torch-fidelity, from files that `python -m bench.weights`
+lists. `perceptual=` is lpips_alex, lpips_vgg, lpips_rand or none. `device=cuda` moves the networks.
+`plugins=` imports modules that register further metrics, extractors and perceptual distances.
 
 From Python: `bench.score.score` and `bench.score.score_function`.
 """
@@ -26,7 +27,7 @@ From Python: `bench.score.score` and `bench.score.score_function`.
 import hashlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,12 @@ import torch
 from torch import Tensor
 
 from bench.atomic_files import write_text
+from bench.command_line import DONE, Options, UsageError, run_command
+from bench.conf import plugins
 from bench.data import DataError
+from bench.evaluate import PIXELS_PER_BATCH, Pairs
 from bench.score.image_pairs import ImagePairs
-from bench.score.judge import PIXELS_PER_BATCH, Pairs, build_judge
+from bench.score.judge import build_judge
 from bench.score.record import format_record, format_table, provenance
 from bench.score.tensors import count_codes
 
@@ -46,6 +50,7 @@ _DEFAULTS = {
     "indices": "",
     "codebook_sizes": "",
     "metrics": "",
+    "plugins": "",
     "extractor": "auto",
     "perceptual": "auto",
     "device": "cpu",
@@ -53,29 +58,32 @@ _DEFAULTS = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0, or 2 with one message and nothing written for bad input."""
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(__doc__)
-        return 0
-    try:
-        _judge(_parse(arguments), f"python -m bench.score {shlex.join(arguments)}")
-    except (DataError, TypeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(
+        lambda options: _judge(options, f"python -m bench.score {shlex.join(words)}"),
+        help=__doc__,
+        defaults=_DEFAULTS,
+        arguments=words,
+        expected=(DataError, TypeError, ValueError, OSError),
+    )
 
 
-def _judge(options: Mapping[str, str], command: str) -> None:
-    output = Path(options["output"])
+def _judge(options: Options, command: str) -> int:
+    for name in ("reference", "reconstruction"):
+        if not options[name]:
+            raise UsageError(f"{name}=DIR is missing: the folder of {name} images")
+    output = options.folder("output")
     if output.exists() and not output.is_dir():
-        raise ValueError(f"output={output} is a file; expected a folder, which may be new")
-    pairs = ImagePairs(Path(options["reference"]), Path(options["reconstruction"]))
+        raise UsageError(f"output={output} is a file; expected a folder, which may be new")
+    plugins.load(options.listed("plugins"))
+    pairs = ImagePairs(options.folder("reference"), options.folder("reconstruction"))
     codebooks = count_codes(*_read_indices(options), images=len(pairs))
     judge = build_judge(
         extractor=options["extractor"],
         perceptual=options["perceptual"],
-        metrics=_split(options["metrics"]),
+        metrics=options.listed("metrics"),
         device=options["device"],
     )
     digests = hashlib.sha256(), hashlib.sha256()
@@ -96,43 +104,27 @@ def _judge(options: Mapping[str, str], command: str) -> None:
     write_text(stem.with_suffix(".md"), table)
     print(table)
     print(f"written to {stem}.md and {stem}.json")
+    return DONE
 
 
 def _hashed(pairs: Pairs, digests: tuple["hashlib._Hash", "hashlib._Hash"]) -> Pairs:
-    """Passes batches on and takes their pixels into the hashes of both sides."""
+    """Passes batches on and adds their pixels to the hashes of both sides."""
     for batch in pairs:
         for digest, images in zip(digests, batch, strict=True):
             digest.update(images.numpy().tobytes())
         yield batch
 
 
-def _parse(arguments: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in _DEFAULTS or not equals or not value or key in options:
-            known = " ".join(f"{name}=..." for name in _DEFAULTS)
-            raise ValueError(f"got {argument!r}; known, once each: {known}")
-        options[key] = value
-    for name in ("reference", "reconstruction"):
-        if name not in options:
-            raise ValueError(f"{name}=DIR is missing: the folder of {name} images")
-    return _DEFAULTS | options
-
-
-def _split(value: str) -> list[str]:
-    return value.split(",") if value else []
-
-
-def _read_indices(options: Mapping[str, str]) -> tuple[Tensor | None, list[int]]:
-    sizes = options["codebook_sizes"]
+def _read_indices(options: Options) -> tuple[Tensor | None, list[int]]:
     try:
-        codebook_sizes = [int(size) for size in _split(sizes)]
+        codebook_sizes = [int(size) for size in options.listed("codebook_sizes")]
     except ValueError:
-        raise ValueError(f"codebook_sizes are integers with commas, got {sizes!r}") from None
+        raise UsageError(
+            f"codebook_sizes are integers with commas, got {options['codebook_sizes']!r}"
+        ) from None
     if not options["indices"]:
         return None, codebook_sizes
-    return _read_array(Path(options["indices"])), codebook_sizes
+    return _read_array(options.folder("indices")), codebook_sizes
 
 
 def _read_array(path: Path) -> Tensor:
@@ -153,4 +145,4 @@ def _read_array(path: Path) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

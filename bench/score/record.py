@@ -1,4 +1,4 @@
-"""What the judge writes: a table in Markdown and a record in JSON, with their provenance."""
+"""What `bench.score` writes: a table in Markdown and a record in JSON, with their provenance."""
 
 import hashlib
 import json
@@ -6,26 +6,27 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.environment import environment, git_state
 from bench.evaluate import Evaluation
-from bench.evaluation_code import evaluation_code_sha256
+from bench.provenance import code_sha256, environment, evaluation_code_sha256, git_state
+from bench.report.markdown import markdown_table
 from bench.score.judge import Judge
 
 
 def provenance(judge: Judge, **facts: Any) -> dict[str, Any]:
-    """What was judged, by which code and where; `identity` is a hash of all but the machine.
+    """What was judged, by which code and where; `identity` hashes all of it but the machine.
 
     Args:
         judge: what judged.
         facts: reference, reconstruction, their hashes, images and command.
     """
+    others = {metric.extractor.identity for metric in judge.requested if metric.extractor}
     facts |= {
         "extractor": judge.extractor.identity,
-        "extractors": sorted(other.identity for other in judge.others.values()),
+        "extractors": sorted(others - {judge.extractor.identity}),
         "perceptual": judge.perceptual.identity if judge.perceptual else "none",
-        "requested": [request.name for request in judge.requests],
+        "requested": [metric.name for metric in judge.requested],
         "evaluation_code_sha256": evaluation_code_sha256(),
-        "score_code_sha256": evaluation_code_sha256("bench.score.judge"),
+        "score_code_sha256": code_sha256("bench.score.judge"),
     }
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     machine = environment(judge.device)
@@ -33,22 +34,22 @@ def provenance(judge: Judge, **facts: Any) -> dict[str, Any]:
 
 
 def format_table(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
-    """The scores in Markdown, with what they were computed of."""
-    rows = [f"| {name} | {value:.6g} |" for name, value in evaluation.metrics.items()]
+    """The scores in Markdown, with what was judged."""
     codebooks = evaluation.codebooks
-    rows += [
-        f"| {name} | {value:.6g} |"
-        for name, value in {
-            "usage": codebooks.mean_usage,
-            "usage ceiling": codebooks.mean_usage_ceiling,
-            "perplexity": codebooks.perplexity,
-            "bits per position, Miller-Madow": codebooks.miller_madow_entropy_bits,
-            "joint bits per position": codebooks.joint_entropy_bits,
-        }.items()
+    values = evaluation.metrics | {
+        "usage": codebooks.mean_usage,
+        "usage ceiling": codebooks.mean_usage_ceiling,
+        "perplexity": codebooks.perplexity,
+        "bits per position, Miller-Madow": codebooks.miller_madow_entropy_bits,
+        "joint bits per position": codebooks.joint_entropy_bits,
+    }
+    rows = [
+        {"metric": name, "value": f"{value:.6g}"}
+        for name, value in values.items()
         if value is not None
     ]
     others = "".join(f", `{identity}`" for identity in facts["extractors"])
-    lines = [f"# {facts['reconstruction']}", "", "| metric | value |", "|:--|--:|", *rows, ""]
+    lines = [f"# {facts['reconstruction']}", "", markdown_table(rows), ""]
     lines += [
         f"- {facts['images']} images, originals in {facts['reference']}",
         f"- extractor `{facts['extractor']}`{others}, perceptual metric `{facts['perceptual']}`",

@@ -1,15 +1,16 @@
-"""Scores images that lie in memory: tensors, or what a function makes of them."""
+"""Scores images in memory: tensors, or the output of a function."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from bench.evaluate import Evaluation
+from bench.evaluate import PIXELS_PER_BATCH, Evaluation
 from bench.metrics import CodebookReport, CodebookStatistics, to_float, to_uint8
 from bench.metrics.pixels import check_images, check_pair
-from bench.score.judge import PIXELS_PER_BATCH, build_judge
+from bench.score.judge import build_judge
 
 _FUNCTION_BATCH = 16
 
@@ -20,10 +21,7 @@ def score(
     *,
     indices: Int[Tensor, "m k *spatial"] | None = None,
     codebook_sizes: Sequence[int] = (),
-    extractor: str = "auto",
-    perceptual: str = "auto",
-    metrics: Sequence[str] = (),
-    device: torch.device | str = "cpu",
+    **judge: Any,
 ) -> Evaluation:
     """Scores reconstructions against their originals.
 
@@ -31,54 +29,47 @@ def score(
         images: originals.
         reconstruction: in the same order.
         indices: of the codes behind the reconstructions, if codebooks are to be judged too.
-        codebook_sizes: codes in each codebook; as many as `indices` has.
-        extractor: see `build_judge`, as the others.
+        codebook_sizes: codes in each codebook of `indices`.
+        judge: `extractor`, `perceptual`, `metrics` and `device`, see `build_judge`.
 
     Raises:
-        TypeError, ValueError: not two equal uint8 stacks of at least 2 images, indices of another
-            number, type or range, an unknown name, or images that do not suffice for a metric.
+        TypeError, ValueError: not two equal uint8 stacks of at least 2 images; indices of another
+            number, type or range; an unknown name; or too few or too small images for a metric.
         FileNotFoundError: weights that were asked for are not on this machine.
     """
     check_pair(images, reconstruction)
     codebooks = count_codes(indices, codebook_sizes, images=len(images))
-    judge = build_judge(extractor=extractor, perceptual=perceptual, metrics=metrics, device=device)
     size = max(1, PIXELS_PER_BATCH // images[0, 0].numel())
     pairs = zip(images.split(size), reconstruction.split(size), strict=True)
-    return judge.evaluate(pairs, images=len(images), codebooks=codebooks)
+    return build_judge(**judge).evaluate(pairs, images=len(images), codebooks=codebooks)
 
 
 def score_function(
     reconstruct: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b 3 h w"]],
     images: UInt8[Tensor, "n 3 h w"],
-    *,
-    extractor: str = "auto",
-    perceptual: str = "auto",
-    metrics: Sequence[str] = (),
-    device: torch.device | str = "cpu",
+    **judge: Any,
 ) -> Evaluation:
-    """Scores what a function makes of images in [-1, 1]; its result is rounded to bytes.
+    """Scores what a function makes of images in [-1, 1]; its output is rounded to bytes.
+
+    Args:
+        reconstruct: is called with batches of images, float32 in [-1, 1].
+        images: originals.
+        judge: see `score`.
 
     Raises:
-        TypeError, ValueError, FileNotFoundError: as `score`; also before all images are passed, if
-            the function does not give a float tensor of the shape that it got.
+        TypeError, ValueError, FileNotFoundError: as `score`; also after the first batch if the
+            function does not return a float tensor of the shape that it got.
     """
     check_images(images, "original")
     with torch.inference_mode():
-        batches = [_reconstructed(reconstruct, part) for part in images.split(_FUNCTION_BATCH)]
-    return score(
-        images,
-        torch.cat(batches),
-        extractor=extractor,
-        perceptual=perceptual,
-        metrics=metrics,
-        device=device,
-    )
+        batches = [_reconstructed(reconstruct, batch) for batch in images.split(_FUNCTION_BATCH)]
+    return score(images, torch.cat(batches), **judge)
 
 
 def _reconstructed(
     reconstruct: Callable[[Tensor], Tensor], images: UInt8[Tensor, "n 3 h w"]
 ) -> UInt8[Tensor, "n 3 h w"]:
-    """One batch; whatever the function gives is checked, since it is not ours."""
+    """One batch; checked, since the function is the user's."""
     result: object = reconstruct(to_float(images))
     if not isinstance(result, Tensor):
         raise TypeError(
@@ -96,10 +87,10 @@ def _reconstructed(
 def count_codes(
     indices: Int[Tensor, "m k *spatial"] | None, codebook_sizes: Sequence[int], *, images: int
 ) -> CodebookReport:
-    """How the codes behind so many images were used; of no codebook without indices.
+    """How the codes behind the images were used; an empty report without indices.
 
     Raises:
-        ValueError: indices without sizes or sizes without indices, or of another number of images.
+        ValueError: indices without sizes, sizes without indices, or another number of images.
     """
     statistics = CodebookStatistics(codebook_sizes)
     if (indices is None) != (not codebook_sizes):

@@ -8,7 +8,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bench.evaluate import choose_perceptual_metric, evaluate
-from bench.metrics import CodebookStatistics, choose_extractor
+from bench.metrics import CodebookStatistics
+from bench.metrics.extractor import choose_extractor
 from bench.speed.memory import with_extra_peak
 from bench.speed.page import Section, duration, megabytes, say
 from bench.speed.targets import at_most

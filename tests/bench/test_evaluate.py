@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from bench.evaluate import choose_perceptual_metric, evaluate, reconstruct
-from bench.metrics import CodebookStatistics, choose_extractor, frechet_distance
+from bench.metrics import CodebookStatistics
+from bench.metrics.by_name import check_metrics, metrics_by_name
+from bench.metrics.distances import jackknifed
+from bench.metrics.extractor import choose_extractor
+from bench.report.metric import METRICS, metric
 from models import AutoEncoder, Bottleneck, Decoder, Encoder
 from quantizers import build
 
@@ -28,7 +32,7 @@ def autoencoder():
     )
 
 
-def scored(images, reconstruction, perceptual=None):
+def scored(images, reconstruction, perceptual=None, **options):
     statistics = CodebookStatistics((8,))
     statistics.add(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
     return evaluate(
@@ -38,6 +42,7 @@ def scored(images, reconstruction, perceptual=None):
         extractor=choose_extractor("scattering"),
         perceptual=perceptual,
         device=torch.device("cpu"),
+        **options,
     )
 
 
@@ -75,19 +80,64 @@ def test_two_images_have_distances_but_no_groups(images):
     assert evaluation.leave_group_out == {}
 
 
-def test_distances_equal_those_of_torch_fidelity(images):
-    noisy = (images.int() + 9).clamp(0, 255).to(torch.uint8)
-    expected = frechet_distance(
-        images, noisy, extractor=choose_extractor("scattering"), device="cpu"
-    )
-    assert scored(images, noisy).metrics["fd_scattering_v2"] == pytest.approx(expected, rel=1e-4)
+@pytest.fixture
+def plugin_metrics():
+    """One metric of each kind from outside, forgotten after the test."""
+    known = METRICS.copy()
+
+    @metric("worst_level", label="worst level", digits=0)
+    def worst_level(images, reconstruction):
+        return (images.int() - reconstruction.int()).abs().amax(dim=(1, 2, 3)).double()
+
+    @metric("worst_psnr_db", kind="pooled", higher_is_better=True)
+    def worst_psnr_db(psnr_db):
+        return psnr_db.min().item()
+
+    @metric("mean_shift", kind="set")
+    @jackknifed
+    def mean_shift(reference, reconstruction):
+        return (reference.mean(dim=0) - reconstruction.mean(dim=0)).norm().item()
+
+    yield ["worst_level", "worst_psnr_db", "mean_shift"]
+    METRICS.clear()
+    METRICS.update(known)
+
+
+def test_metrics_of_every_kind_come_from_outside(images, plugin_metrics):
+    noisy = images.clone()
+    noisy[2, 0, 0, 0] ^= 64
+    noisy[4] ^= 1
+    plain = scored(images, noisy)
+    asked = metrics_by_name([*plugin_metrics, "kid"], extractor=choose_extractor("scattering"))
+    evaluation = scored(images, noisy, metrics=asked)
+    assert evaluation.per_image["worst_level"] == [0, 0, 64, 0, 1, 0]
+    assert evaluation.metrics["worst_level"] == 65 / 6
+    assert evaluation.metrics["worst_psnr_db"] == min(evaluation.per_image["psnr_db"])
+    assert evaluation.metrics["mean_shift_scattering_v2"] > 0
+    assert len(evaluation.leave_group_out["mean_shift_scattering_v2"]) == 6
+    assert {key: evaluation.metrics[key] for key in plain.metrics} == plain.metrics
+    assert asked[0].description["label"] == "worst level"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ms_ssim", "at least 176 x 176 pixels, got 32 x 32"),
+        ("precision", "precision needs at least 4 images, got 3"),
+        ("fd_infinity", "fd_infinity needs at least 672 images for 168 features, got 3"),
+    ],
+)
+def test_what_a_metric_needs_is_known_before_a_run_trains(name, message, images):
+    asked = metrics_by_name([name], extractor=choose_extractor("scattering"))
+    with pytest.raises(ValueError, match=message):
+        check_metrics(asked, images, count=3)
 
 
 def test_reconstructing_counts_every_token_and_changes_nothing(autoencoder, images, monkeypatch):
     before = {name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
     whole, report = reconstruct(autoencoder, images, device=torch.device("cpu"))
     assert [use.tokens for use in report.codebooks] == [6 * 64, 6 * 64]
-    monkeypatch.setattr("bench.evaluate._PIXELS_PER_BATCH", 2 * 32 * 32)
+    monkeypatch.setattr("bench.evaluate.PIXELS_PER_BATCH", 2 * 32 * 32)
     parts, _ = reconstruct(autoencoder, images, device=torch.device("cpu"))
     assert (whole.int() - parts.int()).abs().max() <= 1  # rounding of another batch size
     assert all(torch.equal(before[n], t) for n, t in autoencoder.state_dict().items())

@@ -1,32 +1,36 @@
-"""The key of a table changes with everything that moves its numbers, and with nothing else."""
+"""The hash of a table changes with everything that moves its numbers, and with nothing else."""
 
-from dataclasses import replace
+import shlex
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from bench.metrics.by_name import metrics_by_name
 from torch import nn
 
-from bench.conf.schema import parse, register_schema
+from bench.conf.compose import compose
+from bench.conf.schema import BenchConfig, LossConfig, RecipeConfig
 from bench.data import load_data
-from bench.jobs.protocol import protocol
-from bench.metrics import choose_extractor
-from models import PerceptualDistance
+from bench.jobs.prepare import prepare
+from bench.jobs.protocol import protocol, recorded_config
+from bench.metrics.extractor import choose_extractor
+from bench.record import read_records
+from bench.report.metric import METRICS, metric
+from models import DISCRIMINATORS, PERCEPTUAL, PerceptualDistance
 
 
 def distance(weight: float = 0.5) -> PerceptualDistance:
     network = nn.Linear(1, 1)
     nn.init.constant_(network.weight, weight)
     nn.init.zeros_(network.bias)
-    return PerceptualDistance(name="small", network=network, min_side=1)
+    return PerceptualDistance(name="lpips_rand", network=network, min_side=1)
 
 
 @pytest.fixture(scope="module")
-def key(picture_folder):
-    """The hash of the protocol of a run with other options or other parts."""
-    data = load_data("folder", image_size=32, root=str(picture_folder))
-    given = {
-        "data": data,
+def parts(picture_folder):
+    """What a protocol needs besides a configuration."""
+    return {
+        "data": load_data("folder", image_size=32, root=str(picture_folder)),
         "extractor": choose_extractor("scattering"),
         "perceptual_loss": distance(),
         "perceptual_metric": distance(),
@@ -34,19 +38,24 @@ def key(picture_folder):
         "precision": "float32",
         "downsampling": 4,
     }
-    register_schema()
+
+
+@pytest.fixture(scope="module")
+def key(parts):
+    """The hash of the protocol of a run, with other options or other parts."""
 
     def build(*overrides: str, **changes) -> str:
-        folder = str(Path("bench/conf").resolve())
-        with initialize_config_dir(config_dir=folder, version_base="1.3"):
-            config = parse(compose("config", overrides=["quantizer=fsq", *overrides]))
-        parts = given | {
-            name: replace(given[name], **change) if isinstance(change, dict) else change
+        changed = {
+            name: replace(parts[name], **change) if isinstance(change, dict) else change
             for name, change in changes.items()
         }
-        return protocol(config, **parts)["sha256"]
+        return protocol(config(*overrides), **(parts | changed))["sha256"]
 
     return build
+
+
+def config(*overrides: str) -> BenchConfig:
+    return compose(["quantizer=fsq", *overrides])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +92,7 @@ def test_other_data_weights_and_machines_change_the_key(change, key):
         ["recipe.discriminator.channels=64"],
         ["ruleset=tuned", "trials=5"],
         ["compile=true"],
+        ["recipe/discriminator=none"],
     ],
     ids=" ".join,
 )
@@ -111,9 +121,92 @@ def test_another_version_or_judge_changes_the_key(name, key, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_the_method_the_seed_and_the_places_do_not(overrides, key):
+def test_the_method_the_seed_and_the_folders_do_not(overrides, key):
     assert key(*overrides) == key()
 
 
 def test_equal_weights_have_equal_keys(key):
     assert key(perceptual_loss=distance(), perceptual_metric=distance()) == key()
+
+
+@dataclass
+class GrownLosses(LossConfig):
+    new: list[int] = field(default_factory=lambda: [1, 2])
+
+
+@dataclass
+class GrownConfig(BenchConfig):
+    new: str = "as before"
+
+
+def grown(config: BenchConfig, *, top: str = "as before", loss: list[int] | None = None):
+    """A configuration of a schema with two new fields."""
+    losses = GrownLosses(**vars(config.recipe.losses), new=[1, 2] if loss is None else loss)
+    recipe = RecipeConfig(**(vars(config.recipe) | {"losses": losses}))
+    return GrownConfig(**(vars(config) | {"recipe": recipe}), new=top)
+
+
+def test_a_new_field_of_the_schema_counts_only_if_it_is_not_at_its_default(parts, key):
+    assert protocol(grown(config()), **parts)["sha256"] == key()
+    assert recorded_config(grown(config())) == recorded_config(config())
+    others = [grown(config(), top="other"), grown(config(), loss=[1])]
+    assert len({key(), *(protocol(other, **parts)["sha256"] for other in others)}) == 3
+
+
+def test_a_new_option_of_a_part_counts_only_if_it_is_not_at_its_default(parts, key, monkeypatch):
+    def patchgan(*, channels: int = 64, layers: int = 3, new: tuple[int, ...] = (1, 2)): ...
+
+    before = key()
+    patchgan.__module__ = "models.patchgan"
+    monkeypatch.setitem(DISCRIMINATORS._factories, "patchgan", patchgan)
+    assert key() == before
+    assert key("+recipe.discriminator.new=[1,2]") == before
+    assert key("+recipe.discriminator.new=[1]") != before
+
+
+def test_a_plugin_counts_by_name_options_and_source(tmp_path, key, monkeypatch):
+    source = tmp_path / "part_plugin.py"
+    source.write_text("def part(*, size: int = 3): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import part_plugin
+
+    for registry in (DISCRIMINATORS, PERCEPTUAL):
+        monkeypatch.setitem(registry._factories, "mine", part_plugin.part)
+    choices = (
+        ["recipe.discriminator={name:mine}"],
+        ["recipe.discriminator={name:mine,size:4}"],
+        ["recipe.losses.perceptual=mine"],
+        ["recipe.losses.perceptual={name:mine,size:4}"],
+    )
+    before = [key(*overrides) for overrides in choices]
+    assert len({key(), *before}) == 5
+    assert key("recipe.losses.perceptual={name:mine,size:3}") == before[2]
+    source.write_text("def part(*, size: int = 3): return None\n")
+    assert not {*before} & {key(*overrides) for overrides in choices}
+
+
+def test_extra_metrics_count_by_description_and_source(parts, key, monkeypatch):
+    monkeypatch.setattr("bench.report.metric.METRICS", METRICS.copy())
+
+    @metric("edge_error", label="edge error")
+    def edge_error(images, reconstruction): ...
+
+    extractor = parts["extractor"]
+    metrics = metrics_by_name(["ms_ssim", "edge_error", "precision"], extractor=extractor)
+    described = protocol(config(), **parts, metrics=metrics)["metrics"]
+    assert described["edge_error"]["label"] == "edge error"
+    assert all(len(one["source_sha256"]) == 64 for one in described.values())
+    assert key(metrics=metrics[:1]) != key(metrics=metrics) != key() == key(metrics=[])
+
+
+def test_published_commands_still_lead_to_their_tables():
+    records, problems = read_records(Path("leaderboards/records"))
+    assert not problems
+    tables = {r.protocol["sha256"]: r for r in records if "bench.run" in r.command}
+    assert len(tables) == 10
+    judge = ["device=cpu", "extractor=scattering", "perceptual_metric=lpips_rand"]
+    for record in tables.values():
+        words = shlex.split(record.command)[3:]
+        job = prepare(compose([*words, *judge]), record.command)
+        assert (job.run, job.protocol) == (record.run, record.protocol)
+        assert recorded_config(job.config).keys() == record.config.keys()

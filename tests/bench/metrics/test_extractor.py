@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.metrics import choose_extractor, extractor
-from bench.metrics.scattering import DIMENSION, scattering_identity
+from bench.metrics import Extractor, registered
+from bench.metrics.extractor import EXTRACTORS, choose_extractor
+from bench.metrics.scattering import scattering_identity
 
 
 @pytest.fixture(autouse=True)
@@ -17,12 +18,10 @@ def weights_file(tmp_path, monkeypatch):
 
 
 def test_scattering_is_a_proxy_and_never_called_rfid():
-    chosen = choose_extractor("scattering")
-    assert chosen.metric_key == "fd_scattering_v2"
-    assert chosen.identity == scattering_identity()
-    assert chosen.dimension == DIMENSION
-    assert "proxy" in chosen.label
-    assert chosen.identity == scattering_identity()
+    scattering = choose_extractor("scattering")
+    assert scattering.metric_key == "fd_scattering_v2"
+    assert scattering.identity == scattering_identity()
+    assert "proxy" in scattering.label
 
 
 def test_auto_without_weights_is_scattering():
@@ -48,14 +47,52 @@ def test_damaged_weights_are_refused_also_by_auto(name, weights_file):
 def test_intact_weights_give_rfid(name, weights_file, monkeypatch):
     weights_file.write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
-    monkeypatch.setattr(extractor, "INCEPTION", replace(extractor.INCEPTION, sha256=digest))
-    chosen = choose_extractor(name)
-    assert (chosen.name, chosen.metric_key, chosen.dimension) == ("inception", "rfid", 2048)
-    assert chosen.weights == weights_file
-    assert digest[:8] in chosen.identity
-    assert "proxy" not in chosen.label
+    monkeypatch.setattr(registered, "INCEPTION", replace(registered.INCEPTION, sha256=digest))
+    inception = choose_extractor(name)
+    assert (inception.name, inception.metric_key) == ("inception", "rfid")
+    assert inception.weights == weights_file
+    assert digest[:8] in inception.identity
+    assert "proxy" not in inception.label
 
 
-def test_unknown_name_lists_the_known(as_users_run):
-    with pytest.raises(ValueError, match="unknown extractor 'dino'; known: auto, inception"):
-        choose_extractor("dino")
+def test_an_unknown_name_lists_the_known_and_the_nearest():
+    with pytest.raises(ValueError, match=r"known: auto, clip-rn101,.*mean 'dinov2-vit-b-14'"):
+        choose_extractor("dinov2-vitb-14")
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Registers extractors that are forgotten after the test."""
+    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
+    return EXTRACTORS.register
+
+
+def test_an_extractor_from_outside_has_options_and_a_key_of_its_own(register):
+    @register("mine")
+    def mine(*, size: int = 32) -> Extractor:
+        return Extractor(name="mine", identity=f"mine-{size}", label="", build=lambda: None)
+
+    assert choose_extractor("mine").identity == "mine-32"
+    larger = choose_extractor({"name": "mine", "size": 64})
+    assert (larger.identity, larger.metric_key, larger.key("kid")) == (
+        *("mine-64", "fd_mine", "kid_mine"),
+    )
+    with pytest.raises(ValueError, match=r"unknown option of extractor mine: 'siez'.*'size'"):
+        choose_extractor({"name": "mine", "siez": 64})
+
+
+@pytest.mark.parametrize("metric_key", ["rfid", "sfid", "fd_scattering_v2"])
+def test_an_extractor_from_outside_cannot_take_the_key_of_another(metric_key, register):
+    @register("mine")
+    def mine() -> Extractor:
+        extractor = choose_extractor("scattering")
+        return replace(extractor, name="mine", metric_key=metric_key)
+
+    with pytest.raises(ValueError, match="metric_key must begin with 'fd_mine'"):
+        choose_extractor("mine")
+
+
+@pytest.mark.parametrize("name", ["auto", "scattering", "clip-rn50", "dinov2-vit-b-14"])
+def test_names_of_this_package_and_of_torch_fidelity_are_taken(name, register):
+    with pytest.raises(ValueError, match=f"extractor name '{name}' is taken"):
+        register(name)(lambda: None)

@@ -4,7 +4,7 @@ The values below are the output of
 
     python tests/bench/metrics/test_golden_scores.py
 
-A change that moves one of them moves every table: raise `VERSION` in `bench/protocol.py`.
+A change that moves one of them moves every table: raise `VERSION` in `bench/jobs/protocol.py`.
 
 What may differ between machines is the rounding of logarithms, Fourier transforms and matrix
 products, and with it a byte of a damaged picture here and there. One byte in ten thousand off by
@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from bench.evaluate import evaluate
-from bench.metrics import CodebookReport, choose_extractor, ms_ssim
+from bench.metrics import CodebookReport
 from bench.metrics.distortions import DISTORTIONS
+from bench.metrics.extractor import choose_extractor
+from bench.metrics.multi_scale import ms_ssim
 from models import build_perceptual
 
 TOLERANCE = 1e-3

@@ -5,7 +5,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bench.metrics import l1, mean_psnr_db, ms_ssim, pooled_psnr_db, psnr_db, ssim
+from bench.metrics import l1, mean_psnr_db, pooled_psnr_db, psnr_db, ssim
+from bench.metrics.multi_scale import ms_ssim
 
 METRICS = [psnr_db, pooled_psnr_db, l1, ssim]
 

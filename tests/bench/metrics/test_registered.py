@@ -8,12 +8,13 @@ import torchvision
 from tiny_dinov2 import WIDTH, tiny_weights
 from torch import nn
 
-from bench.metrics import choose_extractor, extract_features, extractor, registered
+from bench.metrics import registered
 from bench.metrics.dinov2 import vision_transformer
-from bench.metrics.registered import EXTRACTORS, open_extractor
+from bench.metrics.extractor import EXTRACTORS, choose_extractor
 from models.weights import CLIP, DINOV2
 
-WITH_WEIGHTS = [name for name in EXTRACTORS if name != "scattering"]
+WITHOUT_WEIGHTS = {"auto", "scattering"}
+WITH_WEIGHTS = sorted(set(EXTRACTORS.available()) - WITHOUT_WEIGHTS)
 
 
 @pytest.fixture
@@ -59,89 +60,17 @@ def normalised(images, side, mean, std):
 def test_every_extractor_of_torch_fidelity_is_known():
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-    theirs = {name for name in FEATURE_EXTRACTORS_REGISTRY if not name.startswith("scattering")}
-    assert theirs - set(EXTRACTORS) == {"inception-v3-compat"}  # it has a shorter name here
-    assert set(EXTRACTORS) - theirs == {"inception", "inception-spatial", "scattering"}
-
-
-def test_an_unknown_name_lists_the_known_and_the_nearest():
-    with pytest.raises(ValueError, match=r"known: auto, clip-rn101,.*mean 'dinov2-vit-b-14'"):
-        open_extractor("dinov2-vitb-14", device="cpu")
+    theirs = {name for name in FEATURE_EXTRACTORS_REGISTRY if name != "test-scattering"}
+    assert theirs - set(WITH_WEIGHTS) == {"inception-v3-compat"}  # it has a shorter name here
+    assert set(WITH_WEIGHTS) - theirs == {"inception", "inception-spatial"}
 
 
 @pytest.mark.parametrize("name", WITH_WEIGHTS)
 def test_missing_weights_say_where_they_go_and_nothing_is_downloaded(name, hub):
     with pytest.raises(FileNotFoundError, match="curl --create-dirs -Lo") as error:
-        open_extractor(name, device="cpu")
+        choose_extractor(name)
     assert str(hub) in str(error.value)
     assert "'scattering'" in str(error.value)
-
-
-def test_auto_takes_what_is_there(hub):
-    assert open_extractor("auto", device="cpu").name == "scattering"
-
-
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [("meta", "'cpu' or 'cuda', got device 'meta'"), ("gpu", "'cpu' or 'cuda', got device 'gpu'")],
-)
-def test_other_devices_are_refused(device, message):
-    with pytest.raises(ValueError, match=message):
-        open_extractor("scattering", device=device)
-
-
-def test_cuda_where_there_is_none_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees no CUDA device"):
-        open_extractor("scattering", device="cuda")
-
-
-def test_scattering_gives_the_features_of_the_ranking(images):
-    ours = open_extractor("scattering", device="cpu")
-    chosen = choose_extractor("scattering")
-    assert ours.identity == chosen.identity
-    assert ours.key("fd") == chosen.metric_key
-    expected = extract_features(images, extractor=chosen, device="cpu")
-    assert torch.equal(ours.features(images), expected)
-    torch.testing.assert_close(ours.features(images, batch_size=2), expected)
-
-
-def test_the_caller_neither_moves_features_nor_is_moved(images):
-    scattering = open_extractor("scattering", device="cpu")
-    expected = scattering.features(images)
-    state = torch.get_rng_state()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert torch.equal(scattering.features(images), expected)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_floats_are_refused(images, as_users_run):
-    with pytest.raises(TypeError, match="must be uint8"):
-        open_extractor("scattering", device="cpu").features(images / 255)
-
-
-@pytest.mark.parametrize(
-    ("name", "keys"),
-    [
-        ("inception", ["rfid", "rfid_infinity", "kid", "precision"]),
-        ("inception-spatial", ["sfid", "fd_infinity_inception_spatial", None, None]),
-        (
-            "dinov2-vit-s-14",
-            [f"{m}_dinov2_vit_s_14" for m in ("fd", "fd_infinity", "kid", "precision")],
-        ),
-    ],
-)
-def test_keys_of_records_name_the_features(name, keys):
-    named = registered.RegisteredExtractor(
-        name=name, identity="", network=nn.Identity(), device=torch.device("cpu")
-    )
-    for metric, key in zip(("fd", "fd_infinity", "kid", "precision"), keys, strict=True):
-        assert key is None or named.key(metric) == key
 
 
 def test_vgg16_is_read_from_its_file(hub, images, monkeypatch):
@@ -162,12 +91,12 @@ def test_vgg16_is_read_from_its_file(hub, images, monkeypatch):
     torch.save(saved.state_dict(), registered.VGG16.path)
     digest = registered.VGG16.sha256_found()
     monkeypatch.setattr(registered, "VGG16", replace(registered.VGG16, sha256=digest))
-    ours = open_extractor("vgg16", device="cpu")
+    ours = choose_extractor("vgg16")
     assert ours.identity == f"vgg16-{digest[:8]}"
     x = normalised(images, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     hidden = saved.classifier[0](saved.pool(x)).relu()
     expected = saved.classifier[3](hidden).relu()
-    torch.testing.assert_close(ours.features(images), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.open("cpu")(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dinov2_equals_torch_fidelity_with_the_same_network(hub, images, monkeypatch):
@@ -176,17 +105,17 @@ def test_dinov2_equals_torch_fidelity_with_the_same_network(hub, images, monkeyp
     name = "dinov2-vit-s-14"
     torch.save(tiny_weights(), DINOV2[name].path)
     monkeypatch.setitem(registered._WIDTHS, name, WIDTH)
-    ours = open_extractor(name, device="cpu")
+    ours = choose_extractor(name)
     assert ours.identity == f"{name}-{DINOV2[name].sha256_found()[:8]}"
     monkeypatch.setattr(torch.hub, "load", lambda *_: vision_transformer(tiny_weights()))
     theirs = FeatureExtractorDinoV2(name, ["dinov2"])
-    torch.testing.assert_close(ours.features(images), theirs(images)[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.open("cpu")(images), theirs(images)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_dinov2_of_another_size_is_refused(hub):
     torch.save(tiny_weights(), DINOV2["dinov2-vit-s-14"].path)
     with pytest.raises(ValueError, match="expected 384"):
-        open_extractor("dinov2-vit-s-14", device="cpu")
+        choose_extractor("dinov2-vit-s-14")
 
 
 @pytest.fixture
@@ -218,13 +147,13 @@ def narrow_clip(hub, monkeypatch):
 
 def test_clip_is_read_from_its_file(narrow_clip, images):
     name, network = narrow_clip
-    ours = open_extractor(name, device="cpu")
+    ours = choose_extractor(name)
     assert ours.identity == f"{name}-{registered.CLIP[name].sha256[:8]}"
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     with torch.no_grad():
         expected = network(normalised(images, 16, mean, std))
     assert expected.shape == (5, 6)
-    torch.testing.assert_close(ours.features(images), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours.open("cpu")(images), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_file_with_another_hash_is_refused(hub):
@@ -232,7 +161,7 @@ def test_a_file_with_another_hash_is_refused(hub):
         file = registered.VGG16 if name == "vgg16" else CLIP[name]
         file.path.write_bytes(b"another file")
         with pytest.raises(ValueError, match="damaged or another file"):
-            open_extractor(name, device="cpu")
+            choose_extractor(name)
 
 
 @pytest.fixture
@@ -247,23 +176,22 @@ def untrained_inception(hub, monkeypatch):
     monkeypatch.setattr(library, "load_state_dict_from_url", lambda *_, **__: {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Untrained("stand-in", ["2048"], verbose=False)
+        network = Untrained("stand-in", ["2048"], verbose=False).eval()
     monkeypatch.setattr(library, "load_state_dict_from_url", None)
-    torch.save(network.state_dict(), extractor.INCEPTION.path)
-    digest = extractor.INCEPTION.sha256_found()
-    monkeypatch.setattr(extractor, "INCEPTION", replace(extractor.INCEPTION, sha256=digest))
+    torch.save(network.state_dict(), registered.INCEPTION.path)
+    digest = registered.INCEPTION.sha256_found()
+    monkeypatch.setattr(registered, "INCEPTION", replace(registered.INCEPTION, sha256=digest))
     return network
 
 
 @pytest.mark.slow
-def test_inception_gives_the_features_of_the_ranking_and_those_of_sfid(untrained_inception, images):
+def test_inception_gives_pooled_features_and_those_of_sfid(untrained_inception, images):
     few = images[:2]
-    chosen = choose_extractor("inception")
-    ours = open_extractor("inception", device="cpu")
-    assert ours.identity == chosen.identity
-    assert torch.equal(ours.features(few), extract_features(few, extractor=chosen, device="cpu"))
-    spatial = open_extractor("inception-spatial", device="cpu")
-    assert spatial.identity == f"{chosen.identity}-spatial"
+    inception, spatial = choose_extractor("inception"), choose_extractor("inception-spatial")
+    assert spatial.identity == f"{inception.identity}-spatial"
+    with torch.no_grad():
+        expected = untrained_inception(few)[0]
+    assert torch.equal(inception.open("cpu")(few), expected)
     x = normalised(few, 299, (128 / 255,) * 3, (128 / 255,) * 3)
     with torch.no_grad():
         for name, module in untrained_inception.named_children():
@@ -272,12 +200,4 @@ def test_inception_gives_the_features_of_the_ranking_and_those_of_sfid(untrained
             x = module(x)
         expected = module.branch1x1(x)[:, :7]
     assert expected.shape == (2, 7, 17, 17)
-    torch.testing.assert_close(spatial.features(few), expected.flatten(1), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.gpu
-def test_gpu_agrees_with_cpu(images):
-    on_cpu, on_gpu = (
-        open_extractor("scattering", device=d).features(images) for d in ("cpu", "cuda")
-    )
-    torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(spatial.open("cpu")(few), expected.flatten(1), rtol=1e-4, atol=1e-5)

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from bench.metrics import choose_extractor, frechet_distance, scattering
+from bench.metrics import scattering
+from bench.metrics.distances import frechet
 from bench.metrics.scattering import (
     DIMENSION,
     Scattering,
     expand_weights,
     morlet_bank,
-    register_scattering,
     scattering_identity,
 )
 
@@ -85,16 +85,9 @@ def unweighted(images):
     ],
 )
 def test_distance_grows_with_severity(damage, severities, photographs):
-    images = photographs(240, 32)
-    distances = [
-        frechet_distance(
-            images,
-            damage(images, severity),
-            extractor=choose_extractor("scattering"),
-            device="cpu",
-        )
-        for severity in severities
-    ]
+    network, images = Scattering(), photographs(240, 32)
+    reference = network(images)
+    distances = [frechet(reference, network(damage(images, s))).value for s in severities]
     assert distances[0] > 1e-4
     assert all(b > 1.1 * a for a, b in itertools.pairwise(distances)), distances
 
@@ -223,26 +216,3 @@ def test_the_name_changes_with_every_constant(constant, other, monkeypatch):
     monkeypatch.undo()
     morlet_bank.cache_clear()
     assert changed != before == scattering_identity.__wrapped__()
-
-
-def test_registering_twice_is_harmless():
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-    assert register_scattering() == register_scattering() == scattering_identity()
-    assert scattering_identity() in FEATURE_EXTRACTORS_REGISTRY
-
-
-def test_registered_class_keeps_the_contract_of_torch_fidelity(photographs):
-    from torch_fidelity import FeatureExtractorBase
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-    cls = FEATURE_EXTRACTORS_REGISTRY[register_scattering()]
-    extractor = cls("any-name", ["scattering"], verbose=False, rng_seed=2020)
-    images = photographs(2, 32)
-    assert isinstance(extractor, FeatureExtractorBase)
-    assert extractor.get_provided_features_list() == ("scattering",)
-    assert extractor.get_default_feature_layer_for_metric("fid") == "scattering"
-    assert extractor.can_be_compiled() is False
-    features = extractor.convert_features_tuple_to_dict(extractor(images))
-    assert torch.equal(features["scattering"], Scattering()(images))
-    assert extractor(extractor.get_dummy_input_for_compile())[0].shape == (1, DIMENSION)

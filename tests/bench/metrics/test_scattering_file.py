@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from bench.metrics import scattering, scattering_file
-from bench.metrics.registered import open_extractor
+from bench.metrics.extractor import choose_extractor
 from bench.metrics.scattering import Scattering, scattering_identity
 from bench.metrics.scattering_file import load_scattering, main, scattering_bytes, scattering_path
 
@@ -72,11 +72,8 @@ def test_code_that_computes_other_tensors_than_the_file_is_refused(monkeypatch):
         load_scattering()
 
 
-def test_the_judge_of_a_score_has_the_tensors_of_the_file(monkeypatch):
-    """Seen by their identity: the extractor holds the very network that the file gave."""
-    loaded = load_scattering()
-    monkeypatch.setattr("bench.metrics.registered.load_scattering", lambda: loaded)
-    assert loaded in list(open_extractor("scattering", device="cpu").network.children())
+def test_the_judge_takes_its_network_from_the_file():
+    assert choose_extractor("scattering").build is load_scattering
 
 
 def test_a_run_is_refused_with_another_file_before_it_trains(bench, tmp_path, monkeypatch, capsys):

@@ -197,10 +197,10 @@ def test_a_file_in_the_place_of_the_output_is_refused_before_anything_is_read(fo
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("refrence=x", "known, once each: reference=..."),
+        ("refrence=x", "did you mean 'reference='?"),
         ("codebook_sizes=8", "given together"),
         ("codebook_sizes=8,x", "integers with commas"),
-        ("reference=again", "known, once each"),
+        ("reference=again", "reference= is given twice"),
         ("indices=/nowhere.npy", "nowhere"),
     ],
 )

@@ -6,13 +6,14 @@ import torch
 from PIL import Image
 
 from bench.evaluate import choose_perceptual_metric, evaluate
-from bench.metrics import CodebookStatistics, choose_extractor, ms_ssim, pooled_psnr_db
+from bench.metrics import CodebookStatistics, Extractor, pooled_psnr_db
+from bench.metrics.by_name import metrics_by_name
+from bench.metrics.extractor import EXTRACTORS, choose_extractor
 from bench.metrics.infinity import frechet_distance_at_infinity
+from bench.metrics.multi_scale import ms_ssim
 from bench.metrics.precision_recall import precision, recall
-from bench.metrics.registered import open_extractor
 from bench.score import judge, score
 from bench.score.__main__ import main
-from bench.score.metrics import Request, read_requests
 from bench.statistics import frechet_distance, kernel_distance
 
 OPTIONS = {"extractor": "scattering", "perceptual": "none"}
@@ -109,53 +110,54 @@ def test_pooled_psnr_is_that_of_the_whole_set(small):
 
 @pytest.fixture
 def other_extractor(monkeypatch):
-    """Lets `vgg16` be opened without its file: mean and spread of each colour."""
+    """Registers `colours` from outside: mean and spread of each colour."""
 
     class Colours(torch.nn.Module):
         def forward(self, images):
             pixels = images.float().flatten(2)
-            return (torch.cat([pixels.mean(dim=2), pixels.std(dim=2)], dim=1),)
+            return torch.cat([pixels.mean(dim=2), pixels.std(dim=2)], dim=1)
 
-    def opened(name, *, device):
-        real = open_extractor("scattering", device=device)
-        if name != "vgg16":
-            return real
-        return judge.RegisteredExtractor(
-            name=name, identity="vgg16-01234567", network=Colours(), device=real.device
-        )
+    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
 
-    monkeypatch.setattr(judge, "open_extractor", opened)
+    @EXTRACTORS.register("colours")
+    def colours() -> Extractor:
+        return Extractor(name="colours", identity="colours-v1", label="", build=Colours)
+
     return Colours()
 
 
 def test_a_metric_may_name_another_extractor(other_extractor):
     images, noisy = pair(24, 40)
     noisy[8:] = noisy[:8].repeat(2, 1, 1, 1)  # fewer pictures: precise, but with little recall
-    asked = ("fd:vgg16", "kid:vgg16", "fd_infinity:vgg16", "precision:vgg16", "recall:vgg16")
+    asked = (
+        "fd:colours",
+        "kid:colours",
+        "fd_infinity:colours",
+        "precision:colours",
+        "recall:colours",
+    )
     found = score(images, noisy, metrics=(*asked, "recall"), **OPTIONS).metrics
-    sets = [other_extractor(x)[0] for x in (images, noisy)]
+    sets = [other_extractor(x) for x in (images, noisy)]
     arrays = [x.double().numpy() for x in sets]
     expected = {
-        "fd_vgg16": frechet_distance(*arrays),
-        "kid_vgg16": kernel_distance(*arrays),
-        "fd_infinity_vgg16": frechet_distance_at_infinity(*sets),
-        "precision_vgg16": precision(*sets),
-        "recall_vgg16": recall(*sets),
+        "fd_colours": frechet_distance(*arrays),
+        "kid_colours": kernel_distance(*arrays),
+        "fd_infinity_colours": frechet_distance_at_infinity(*sets),
+        "precision_colours": precision(*sets),
+        "recall_colours": recall(*sets),
     }
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-6)
     assert len({round(value, 6) for value in expected.values()}) == 5
-    own = open_extractor("scattering", device="cpu")
-    assert found["recall_scattering_v2"] == recall(own.features(images), own.features(noisy))
+    own = choose_extractor("scattering").open("cpu")
+    assert found["recall_scattering_v2"] == recall(own(images), own(noisy))
     assert "precision_scattering_v2" not in found
 
 
-def test_requests_are_read_once_each():
-    assert read_requests(["sfid", "fd:vgg16", "ms_ssim", "fd:vgg16"]) == [
-        Request("fd", "inception-spatial"),
-        Request("fd", "vgg16"),
-        Request("ms_ssim"),
-    ]
-    assert [request.name for request in read_requests(["kid", "kid:vgg16"])] == ["kid", "kid:vgg16"]
+def test_metrics_are_computed_once_each(other_extractor):
+    own = choose_extractor("scattering")
+    asked = metrics_by_name(["fd:colours", "ms_ssim", "kid", "fd:colours"], extractor=own)
+    assert [metric.name for metric in asked] == ["fd:colours", "ms_ssim", "kid"]
+    assert [metric.key for metric in asked] == ["fd_colours", "ms_ssim", "kid_scattering_v2"]
 
 
 def write(folder, count=4, side=40):
@@ -179,15 +181,15 @@ def run(folder, *more):
 
 def test_the_command_puts_them_into_table_and_record(tmp_path, capsys, other_extractor):
     write(tmp_path)
-    assert run(tmp_path, "extractor=scattering", "metrics=recall,kid:vgg16") == 0
+    assert run(tmp_path, "extractor=scattering", "metrics=recall,kid:colours") == 0
     table = capsys.readouterr().out
     (file,) = (tmp_path / "scores").glob("*.json")
     record = json.loads(file.read_text())
-    assert record["metrics"].keys() >= {"recall_scattering_v2", "kid_vgg16"}
-    assert record["requested"] == ["recall", "kid:vgg16"]
-    assert record["extractors"] == ["vgg16-01234567"]
+    assert record["metrics"].keys() >= {"recall_scattering_v2", "kid_colours"}
+    assert record["requested"] == ["recall", "kid:colours"]
+    assert record["extractors"] == ["colours-v1"]
     assert f"| recall_scattering_v2 | {record['metrics']['recall_scattering_v2']:.6g} |" in table
-    assert "`vgg16-01234567`" in table
+    assert "`colours-v1`" in table
     assert run(tmp_path, "extractor=scattering", "metrics=recall") == 0
     assert len(list((tmp_path / "scores").glob("*.json"))) == 2  # another request, another record
 
