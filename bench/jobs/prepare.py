@@ -1,14 +1,16 @@
 """Settles everything about a run before it starts: data, judge, device, protocol."""
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.command_line import UsageError
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.conf.schema import BenchConfig, ConfigError
+from bench.conf.schema import BenchConfig, name_and_options
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.jobs.protocol import protocol
@@ -64,14 +66,19 @@ def prepare(config: BenchConfig, command: str) -> Job:
     """Settles everything before a run starts, so that mistakes show in the first second.
 
     Raises:
-        ConfigError, DataError, FileNotFoundError, ValueError: says what to type or fetch.
+        UsageError, DataError, FileNotFoundError, ValueError: says what to type or fetch.
     """
     point = resolve(config.quantizer, config.rate)
     device = _device(config.device)
     autocast = config.precision == "bfloat16" or (
         config.precision == "auto" and device.type == "cuda"
     )
-    data = _load_data(config.data.name, config.recipe.image_size, config.data.root)
+    data = _load_data(
+        config.data.name,
+        config.recipe.image_size,
+        config.data.root,
+        json.dumps(config.data.options, sort_keys=True),
+    )
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
@@ -106,13 +113,13 @@ def prepare(config: BenchConfig, command: str) -> Job:
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch finds no CUDA device; type device=cpu")
+        raise UsageError("device=cuda, but torch finds no CUDA device; type device=cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_data(name: str, image_size: int, root: str | None) -> ImageData:
-    """Cached: the jobs of a sweep share one data set in memory."""
-    return load_data(name, image_size=image_size, root=root)
+def _load_data(name: str, image_size: int, root: str | None, options: str) -> ImageData:
+    """Cached: the jobs of a sweep share one data set in memory. Options are JSON, to be a key."""
+    return load_data(name, image_size=image_size, root=root, **json.loads(options))

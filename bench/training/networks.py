@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.conf.operating_point import OperatingPoint
-from bench.conf.schema import BenchConfig, OptimizerConfig
+from bench.conf.schema import BenchConfig, OptimizerConfig, name_and_options
 from bench.training.seeds import random_stream
 from models import (
     AutoEncoder,
@@ -65,13 +65,13 @@ def build_modules(config: BenchConfig, point: OperatingPoint) -> Modules:
             **shape,
         )
     with random_stream(config.seed, "init_discriminator"):
-        name, size = recipe.discriminator.name, recipe.discriminator
-        shape = {} if name == "none" else {"channels": size.channels, "layers": size.layers}
-        discriminator = build_discriminator(name, **shape)
+        name, options = name_and_options("recipe.discriminator", recipe.discriminator)
+        discriminator = build_discriminator(name, **({} if name == "none" else options))
     with random_stream(config.seed, "init_quantizer"):
         bottleneck = Bottleneck(quantizer=point.build(), feature_channels=frame.feature_channels)
     autoencoder = AutoEncoder(encoder=encoder, bottleneck=bottleneck, decoder=decoder)
-    return Modules(autoencoder, discriminator, build_perceptual(recipe.losses.perceptual))
+    name, options = name_and_options("recipe.losses.perceptual", recipe.losses.perceptual)
+    return Modules(autoencoder, discriminator, build_perceptual(name, **options))
 
 
 def parameter_counts(modules: Modules) -> dict[str, int]:
