@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from bench import run as bench_run
-from bench.conf.schema import BenchConfig, parse, register_schema
+from bench.conf.compose import compose
+from bench.conf.schema import BenchConfig
+from bench.jobs import launch
 
 SMALL = (
     "recipe=smoke",
@@ -61,17 +62,12 @@ def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
 def configure(arguments: list[str]) -> Callable[..., BenchConfig]:
     """Composes the configuration of such a run, with more overrides."""
 
-    def build(*overrides: str) -> BenchConfig:
-        register_schema()
-        with initialize_config_dir(str(Path("bench/conf").resolve()), version_base="1.3"):
-            return parse(compose("config", overrides=[*arguments, *overrides]))
-
-    return build
+    return lambda *overrides: compose([*arguments, *overrides])
 
 
 @pytest.fixture
 def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     """Runs the main command in this process with small settings; returns its exit code."""
     here = lambda task, *arguments: task(*arguments)  # noqa: E731
-    monkeypatch.setattr(bench_run, "run_in_fresh_process", here)
+    monkeypatch.setattr(launch, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])
