@@ -61,3 +61,15 @@ def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     here = lambda task, *arguments: task(*arguments)  # noqa: E731
     monkeypatch.setattr(bench_run, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])
+
+
+@pytest.fixture
+def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics and extractors that a test registers are unknown after it."""
+    from bench.metrics.extractor import EXTRACTORS
+    from bench.report.metric import METRICS
+
+    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
+    metrics = METRICS.copy()
+    for module in ("bench.report.metric", "bench.metrics.by_name"):
+        monkeypatch.setattr(f"{module}.METRICS", metrics)

@@ -8,7 +8,7 @@ from bench.metrics import CodebookStatistics
 from bench.metrics.by_name import check_metrics, metrics_by_name
 from bench.metrics.distances import jackknifed
 from bench.metrics.extractor import choose_extractor
-from bench.report.metric import METRICS, metric
+from bench.report.metric import metric
 from models import AutoEncoder, Bottleneck, Decoder, Encoder
 from quantizers import build
 
@@ -81,9 +81,8 @@ def test_two_images_have_distances_but_no_groups(images):
 
 
 @pytest.fixture
-def plugin_metrics():
-    """One metric of each kind from outside, forgotten after the test."""
-    known = METRICS.copy()
+def plugin_metrics(forget_plugins):
+    """One metric of each kind from outside."""
 
     @metric("worst_level", label="worst level", digits=0)
     def worst_level(images, reconstruction):
@@ -98,9 +97,7 @@ def plugin_metrics():
     def mean_shift(reference, reconstruction):
         return (reference.mean(dim=0) - reconstruction.mean(dim=0)).norm().item()
 
-    yield ["worst_level", "worst_psnr_db", "mean_shift"]
-    METRICS.clear()
-    METRICS.update(known)
+    return ["worst_level", "worst_psnr_db", "mean_shift"]
 
 
 def test_metrics_of_every_kind_come_from_outside(images, plugin_metrics):
