@@ -1,5 +1,6 @@
 """A harness small enough for tests: twelve pictures of 32 px, a frame of some thousand weights."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics and extractors that a test registers are unknown after it."""
+    """Metrics and extractors that a test or `judge_plugin` registers are unknown after it."""
     from bench.metrics.extractor import EXTRACTORS
     from bench.report.metric import METRICS
 
@@ -73,3 +74,4 @@ def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = METRICS.copy()
     for module in ("bench.report.metric", "bench.metrics.by_name"):
         monkeypatch.setattr(f"{module}.METRICS", metrics)
+    monkeypatch.delitem(sys.modules, "judge_plugin", raising=False)

@@ -222,50 +222,10 @@ def test_bad_requests_end_with_one_message_and_nothing_written(
     assert not (tmp_path / "scores").exists()
 
 
-PLUGIN = """
-import torch
-
-from bench.metrics import Extractor
-from bench.metrics.distances import jackknifed
-from bench.metrics.extractor import EXTRACTORS
-from bench.report.metric import metric
-
-
-@metric("worst_level", digits=0)
-def worst_level(images, reconstruction):
-    return (images.int() - reconstruction.int()).abs().amax(dim=(1, 2, 3))
-
-
-@metric("worst_psnr_db", kind="pooled", higher_is_better=True)
-def worst_psnr_db(psnr_db):
-    return psnr_db.min()
-
-
-@metric("mean_shift", kind="set")
-@jackknifed
-def mean_shift(reference, reconstruction):
-    return (reference.mean(dim=0) - reconstruction.mean(dim=0)).norm().item()
-
-
-class MeanColour(torch.nn.Module):
-    def forward(self, images):
-        return images.float().mean(dim=(2, 3))
-
-
-@EXTRACTORS.register("mean_colour")
-def mean_colour():
-    return Extractor(name="mean_colour", identity="mean-v1", label="colours", build=MeanColour)
-"""
-
-
-def test_a_plugin_brings_metrics_of_every_kind_and_an_extractor(
-    tmp_path, monkeypatch, forget_plugins
-):
-    (tmp_path / "a_plugin.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_plugin_brings_metrics_of_every_kind_and_an_extractor(tmp_path, forget_plugins):
     write(tmp_path)
     asked = "metrics=worst_level,worst_psnr_db,mean_shift,fd:scattering"
-    assert run(tmp_path, "plugins=a_plugin", "extractor=mean_colour", asked) == 0
+    assert run(tmp_path, "plugins=judge_plugin", "extractor=mean_colour", asked) == 0
     (file,) = (tmp_path / "scores").glob("*.json")
     record = json.loads(file.read_text())
     assert record["metrics"].keys() >= {
