@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.conf.schema import ConfigError
-from bench.report.ledger import RATE_TOLERANCE
+from bench.record import RATE_TOLERANCE
 from quantizers import Quantizer, build, lookup
 
 
