@@ -62,7 +62,6 @@ def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
 @pytest.fixture
 def configure(arguments: list[str]) -> Callable[..., BenchConfig]:
     """Composes the configuration of such a run, with more overrides."""
-
     return lambda *overrides: compose([*arguments, *overrides])
 
 
