@@ -16,7 +16,7 @@ from bench.jobs.protocol import protocol, recorded_config
 from bench.metrics.by_name import metrics_by_name
 from bench.metrics.extractor import EXTRACTORS, choose_extractor
 from bench.record import read_records
-from bench.report.metric import METRICS, metric
+from bench.report.metric import metric
 from models import DISCRIMINATORS, PERCEPTUAL, PerceptualDistance
 
 
@@ -198,15 +198,13 @@ def test_a_plugin_counts_by_name_options_and_source(tmp_path, key, monkeypatch):
     assert not before & {key(config) for config in configs}
 
 
-def test_extra_metrics_count_by_description_and_source(parts, key, monkeypatch):
-    monkeypatch.setitem(METRICS, "edge_error", None)  # forgotten after the test
-    del METRICS["edge_error"]
-
+@pytest.mark.usefixtures("forget_plugins")
+def test_extra_metrics_count_by_description_and_source(parts, key):
     @metric("edge_error", label="edge error")
     def edge_error(images, reconstruction): ...
 
-    extractor = parts["extractor"]
-    metrics = metrics_by_name(["ms_ssim", "edge_error", "precision"], extractor=extractor)
+    names = ["ms_ssim", "edge_error", "precision"]
+    metrics = metrics_by_name(names, extractor=parts["extractor"])
     described = protocol(key.config, **parts, metrics=metrics)["metrics"]
     assert described["edge_error"]["label"] == "edge error"
     assert all(len(one["source_sha256"]) == 64 for one in described.values())
