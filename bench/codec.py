@@ -2,48 +2,43 @@
 
     python -m bench.codec [rate=8,10] [recipe=tiny] [other options of bench.run]
 
-Of these, `quantizer`, `seed`, `plugins` and `study` have no meaning here and are refused.
+It refuses `quantizer`, `seed`, `plugins` and `study`, which mean nothing for a codec.
 
 Takes the test images and the judge of the table that `bench.run` makes from the same options, and
 adds two rows to it. Every image is a file of its own, written by Pillow, and all of its bytes
-count, headers included. One quality serves all images: the highest whose mean size meets the rate.
-Where even the lowest is above the rate, as for JPEG on small images, the row shows that quality
-with its true rate. Nothing is trained.
+count, headers included. One quality serves all images: the highest that keeps the mean size within
+the rate. If even the lowest quality exceeds the rate, as for JPEG on small images, the row shows
+that quality with its true rate. Nothing is trained.
 """
 
 import io
-import itertools
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from jaxtyping import UInt8
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from bench.conf.compose import explain
-from bench.conf.schema import ConfigError, parse, register_schema
-from bench.data import DataError, test_images
+from bench.command_line import Options, UsageError, run_command
+from bench.data import test_images
 from bench.data.base import to_tensor
-from bench.environment import device_name, environment, git_state
 from bench.evaluate import evaluate
-from bench.jobs.attempt import images_sha256, judge_hashes, judged
-from bench.jobs.prepare import Job, prepare
-from bench.leaderboard import build, show
+from bench.jobs.judging import images_sha256, judge_hashes, judged_fields
+from bench.jobs.launch import command_of, settle
+from bench.jobs.outcome import Outcome
+from bench.jobs.prepare import Job
 from bench.metrics import CodebookReport
+from bench.provenance import device_name, environment, git_state
 from bench.record import Record, next_attempt, table_name, write_record
+from bench.run import run_jobs
 
-_CONF = str(Path(__file__).resolve().parent / "conf")
 _NOT_HERE = ("quantizer", "seed", "plugins", "study")
+_NO_QUANTIZER = "quantizer=none"
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Codec:
     """One format of Pillow.
 
     Attributes:
-        name: what tables and Pillow call it.
+        name: in tables and in Pillow.
         lowest: lowest quality.
         highest: highest quality that the format's documentation advises.
         options: further arguments of Pillow.
@@ -76,9 +71,9 @@ CODECS = (Codec("jpeg", 1, 95, {"optimize": True}), Codec("webp", 0, 100))
 def encode_at_rate(
     codec: Codec, images: UInt8[Tensor, "n 3 h w"], bits_per_pixel: float
 ) -> tuple[int, list[bytes]]:
-    """The highest quality whose mean size meets a rate, or else the lowest; and all files.
+    """The highest quality with a mean size within a rate, or else the lowest; and all files.
 
-    Found by bisection, since size grows with quality.
+    By bisection, since size grows with quality.
     """
     low, high = codec.lowest, codec.highest
     files = [codec.encode(image, low) for image in images]
@@ -98,7 +93,7 @@ def mean_bits_per_pixel(files: Sequence[bytes], images: UInt8[Tensor, "n 3 h w"]
 
 
 def decode(files: Sequence[bytes]) -> UInt8[Tensor, "n 3 h w"]:
-    """The pictures of some files."""
+    """The images in files."""
     return torch.stack([to_tensor(Image.open(io.BytesIO(f)).convert("RGB")) for f in files])
 
 
@@ -139,14 +134,14 @@ def run_codec(codec: Codec, job: Job) -> Record:
         environment=environment(job.device) | {"device": device_name(job.device)},
         git=git_state(),
         command=job.command,
-        **judged(evaluation),
+        **judged_fields(evaluation),
     )
 
 
 def _control(
     codec: Codec, images: UInt8[Tensor, "n 3 h w"], bits_per_pixel: float, target: float
 ) -> str:
-    """What the row is, and what a file without content costs."""
+    """What the row is, and what a file of one colour costs."""
     empty = 8 * len(codec.encode(torch.full_like(images[0], 128), codec.lowest))
     empty_bits = empty / (images.shape[2] * images.shape[3])
     text = "files of Pillow, one an image, all bytes counted"
@@ -155,52 +150,38 @@ def _control(
     return f"{text}; a file of one grey image already takes {empty_bits:.4g} bits per pixel"
 
 
-def _jobs(arguments: Sequence[str]) -> Iterator[Job]:
-    """One job for each combination of the options' values."""
-    for argument in arguments:
-        if argument.partition("=")[0].partition(".")[0] in _NOT_HERE:
-            raise ConfigError(f"bench.codec knows no {argument.partition('=')[0]}=; leave it out")
-    choices = [
-        [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [str(override.input_line)]
-        for override in OverridesParser.create().parse_overrides(list(arguments))
-    ]
-    with initialize_config_dir(_CONF, version_base="1.3"):
-        for overrides in itertools.product(*choices):
-            cfg = compose("config", overrides=["quantizer=none", *overrides])
-            kept = [o for o in overrides if not o.startswith(("runs=", "leaderboards="))]
-            yield prepare(parse(cfg), shlex.join(["python", "-m", "bench.codec", *kept]))
+def _record_codecs(job: Job) -> Outcome:
+    table = table_name(job.protocol)
+    for codec in CODECS:
+        if next_attempt(job.records, f"{table}-{codec.name}-seed0") > 1:
+            print(f"{codec.name} in {table}: already there", file=sys.stderr)
+        else:
+            write_record(job.records, run_codec(codec, job))
+    return Outcome(table, "ok", "")
 
 
-def main(arguments: Sequence[str]) -> int:
+def job(cfg: DictConfig, overrides: Sequence[str]) -> Outcome:
+    """One job of a sweep: all codecs at one rate of one table."""
+    typed = [override for override in overrides if override != _NO_QUANTIZER]
+    return settle(_record_codecs, cfg, command_of("bench.codec", typed))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(__doc__)
-        return 0
-    register_schema()
-    touched: dict[Path, list[str]] = {}
-    try:
-        for job in _jobs(arguments):
-            table = table_name(job.protocol)
-            for codec in CODECS:
-                if next_attempt(job.records, f"{table}-{codec.name}-seed0") > 1:
-                    print(f"{codec.name} in {table}: already there", file=sys.stderr)
-                else:
-                    write_record(job.records, run_codec(codec, job))
-            touched.setdefault(job.records.parent, []).append(table)
-    except (HydraException, OmegaConfBaseException, ConfigError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except (DataError, FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for folder, names in touched.items():
-        for line in build(folder)[1]:
-            print(line, file=sys.stderr)
-        show(folder, names)
-    return 0
+    return run_command(
+        _run, help=__doc__, defaults={}, arguments=arguments, takes=lambda word: True
+    )
+
+
+def _run(options: Options) -> int:
+    for word in options.others:
+        key = word.partition("=")[0]
+        if key.partition(".")[0] in _NOT_HERE:
+            raise UsageError(f"bench.codec has no option {key}=; leave it out")
+    from bench.codec import job  # a launcher finds it by name, which `__main__.job` is not
+
+    return run_jobs(job, [[_NO_QUANTIZER, *options.others]])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

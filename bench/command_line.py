@@ -82,7 +82,7 @@ def run_command(
 
     Args:
         command: gets the options and returns an exit code.
-        help: printed for `--help`.
+        help: printed for `--help`; None leaves `--help` to the command.
         defaults: of each option. One whose default is `true` or `false` is a switch.
         arguments: the words typed; None takes those of the process.
         takes: whether a word that is not an option goes to `Options.others`.
@@ -90,8 +90,8 @@ def run_command(
         stopped: what to say after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if any(word in ("-h", "--help") for word in arguments):
-        print((help or "").strip())
+    if help is not None and any(word in ("-h", "--help") for word in arguments):
+        print(help.strip())
         return DONE
     mendable: tuple[type[Exception], ...] = (UsageError, *expected)
     try:

@@ -28,8 +28,8 @@ from typing import Any
 from bench.atomic_files import write_text
 from bench.command_line import did_you_mean
 from bench.conf.quantizer_yaml import FOLDER, quantizer_yaml
-from bench.evaluation_code import evaluation_code_sha256
 from bench.jobs.protocol import VERSION
+from bench.provenance import evaluation_code_sha256
 from bench.record import Record
 from bench.report.tuning import GENERATED, Trials, page, read_trials, typed_beside
 from bench.run import MOVE_NO_NUMBER

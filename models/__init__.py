@@ -1,20 +1,20 @@
 """The fixed frame around a quantizer: autoencoder, discriminators, losses."""
 
-from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck, BottleneckOutput
+from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck
 from models.decoder import Decoder
-from models.discriminators import PatchGAN, build_discriminator
+from models.discriminators import DISCRIMINATORS, build_discriminator
 from models.encoder import Encoder
 from models.gan_losses import discriminator_loss, generator_loss
-from models.perceptual import PerceptualDistance, build_perceptual
+from models.perceptual import PERCEPTUAL, PerceptualDistance, build_perceptual
 
 __all__ = [
+    "DISCRIMINATORS",
+    "PERCEPTUAL",
     "AutoEncoder",
     "AutoEncoderOutput",
     "Bottleneck",
-    "BottleneckOutput",
     "Decoder",
     "Encoder",
-    "PatchGAN",
     "PerceptualDistance",
     "build_discriminator",
     "build_perceptual",

@@ -1,86 +1,28 @@
-"""Discriminators: networks that tell photographs from reconstructions, and their names.
+"""Discriminators by name: networks that tell images from reconstructions."""
 
-PatchGAN is from Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
-CVPR 2017, https://arxiv.org/abs/1611.07004, section 3.2.2 and appendix 6.1.2; channels, layers and
-initialization are those of Wang et al. 2024, https://arxiv.org/abs/2412.02632, table 19.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from models.blocks import kaiming
-from models.choices import choose
+from quantizers.registry import Registry
 
-
-class PatchGAN(nn.Module):
-    """Convolutions that give one logit to each of many overlapping patches.
-
-    Args:
-        channels: width of the first layer; it doubles with each layer, at most to 8 times.
-        layers: convolutions that halve the resolution; 3 give patches of 70x70 pixels.
-
-    Raises:
-        ValueError: `channels` or `layers` is below 1.
-    """
-
-    def __init__(self, *, channels: int = 64, layers: int = 3) -> None:
-        super().__init__()
-        if channels < 1 or layers < 1:
-            raise ValueError(
-                f"channels and layers must be at least 1, got channels={channels}, layers={layers}"
-            )
-        self.min_side = 3 * 2**layers  # the last two convolutions each take one position off a side
-        widths = [channels * min(2**layer, 8) for layer in range(layers + 1)]
-        self.layers = nn.Sequential(
-            kaiming(nn.Conv2d(3, channels, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)
-        )
-        for layer in range(1, layers + 1):
-            conv = nn.Conv2d(
-                widths[layer - 1],
-                widths[layer],
-                4,
-                stride=2 if layer < layers else 1,
-                padding=1,
-                bias=False,  # the batch norm that follows has one
-            )
-            self.layers.extend([kaiming(conv), nn.BatchNorm2d(widths[layer]), nn.LeakyReLU(0.2)])
-        self.head = kaiming(nn.Conv2d(widths[-1], 1, 4, padding=1), gain=0.1)
-
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 h w"]:
-        """Logits of images in [-1, 1]: positive for real, negative for fake.
-
-        Raises:
-            ValueError: the images are smaller than `min_side` pixels.
-        """
-        height, width = images.shape[2:]
-        if min(height, width) < self.min_side:
-            raise ValueError(
-                f"this PatchGAN needs images of at least {self.min_side}x{self.min_side} pixels, "
-                f"got {height}x{width}; use fewer layers"
-            )
-        return self.head(self.layers(images))
+DISCRIMINATORS: Registry[nn.Module | None] = Registry(
+    "discriminator", modules={"patchgan": "models.patchgan"}
+)
 
 
+@DISCRIMINATORS.register("none")
 def _no_discriminator() -> None:
     """Trains without an adversarial loss."""
 
 
-_BUILDERS: dict[str, Callable[..., nn.Module | None]] = {
-    "none": _no_discriminator,
-    "patchgan": PatchGAN,
-}
-
-
-def build_discriminator(name: str, **hyperparameters: Any) -> nn.Module | None:
+def build_discriminator(name: str, **options: Any) -> nn.Module | None:
     """Builds a discriminator by name; `none` gives None.
 
-    Every discriminator maps images "b 3 H W" in [-1, 1] to logits "b ...".
+    Every discriminator maps images "b 3 H W" in [-1, 1] to logits "b ...". One from elsewhere is an
+    `nn.Module` under `@DISCRIMINATORS.register(name)`; its arguments are its options.
 
     Raises:
-        ValueError: unknown name, or hyper-parameters that the discriminator refuses.
-        TypeError: a hyper-parameter that the discriminator does not have.
+        ValueError: unknown name or option, or a value that the discriminator refuses.
     """
-    return choose(_BUILDERS, name, what="discriminator")(**hyperparameters)
+    return DISCRIMINATORS.build(name, **options)

@@ -1,30 +1,31 @@
-"""Adversarial losses of generator and discriminator, on logits of any shape.
+"""Adversarial losses of generator and discriminator, for logits of any shape.
 
-As in Wang et al. 2024, https://arxiv.org/abs/2412.02632, equations 17-24, where any loss of the
-generator may meet any loss of the discriminator (the paper's best pair is `non_saturating` for the
-generator and `hinge` for the discriminator):
+Wang et al. 2024, https://arxiv.org/abs/2412.02632, equations 17-24. As in the paper, any generator
+loss works with any discriminator loss; its best pair is `non_saturating` for the generator and
+`hinge` for the discriminator:
 
-- `vanilla`: binary cross-entropy at each logit, Goodfellow et al. 2014,
+- `vanilla`: binary cross-entropy per logit, Goodfellow et al. 2014,
   https://arxiv.org/abs/1406.2661, with the non-saturating generator of its section 3.
-- `non_saturating`: the same on the mean logit of each image, so that an image is judged as a whole.
+- `non_saturating`: the same on the mean logit of each image, so an image is judged as a whole.
 - `hinge`: Lim and Ye 2017, https://arxiv.org/abs/1705.02894.
 
 Deviation: equations 21-24 print exp(+|l|) inside the logarithm; the stable form of the
 cross-entropy, softplus, has exp(-|l|).
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from models.choices import choose
+from quantizers.registry import Registry
+
+GENERATOR_LOSSES: Registry[Tensor] = Registry("generator loss")
+DISCRIMINATOR_LOSSES: Registry[Tensor] = Registry("discriminator loss")
 
 
 def generator_loss(fake_logits: Float[Tensor, "b ..."], *, kind: str) -> Float[Tensor, ""]:
-    """How far the discriminator is from taking reconstructions for real images.
+    """Small when the discriminator takes reconstructions for real images.
 
     Args:
         fake_logits: logits of the reconstructions, with gradient to the generator.
@@ -33,17 +34,13 @@ def generator_loss(fake_logits: Float[Tensor, "b ..."], *, kind: str) -> Float[T
     Raises:
         ValueError: unknown kind.
     """
-    loss = choose(_GENERATOR_LOSSES, kind, what="generator loss")
-    return loss(_at_least_float32(fake_logits))
+    return GENERATOR_LOSSES.lookup(kind)(_at_least_float32(fake_logits))
 
 
 def discriminator_loss(
-    real_logits: Float[Tensor, "r ..."],
-    fake_logits: Float[Tensor, "f ..."],
-    *,
-    kind: str,
+    real_logits: Float[Tensor, "r ..."], fake_logits: Float[Tensor, "f ..."], *, kind: str
 ) -> Float[Tensor, ""]:
-    """How badly the discriminator tells real images from reconstructions.
+    """Small when the discriminator tells real images from reconstructions.
 
     Args:
         real_logits: logits of the real images.
@@ -53,30 +50,36 @@ def discriminator_loss(
     Raises:
         ValueError: unknown kind.
     """
-    loss = choose(_DISCRIMINATOR_LOSSES, kind, what="discriminator loss")
-    return loss(_at_least_float32(real_logits), _at_least_float32(fake_logits))
+    real, fake = _at_least_float32(real_logits), _at_least_float32(fake_logits)
+    return DISCRIMINATOR_LOSSES.lookup(kind)(real, fake)
 
 
+@GENERATOR_LOSSES.register("non_saturating")
 def _non_saturating_generator(fake: Tensor) -> Tensor:
     return F.softplus(-_mean_per_image(fake)).mean()
 
 
+@DISCRIMINATOR_LOSSES.register("non_saturating")
 def _non_saturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     return _vanilla_discriminator(_mean_per_image(real), _mean_per_image(fake))
 
 
+@GENERATOR_LOSSES.register("hinge")
 def _hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+@DISCRIMINATOR_LOSSES.register("hinge")
 def _hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
+@GENERATOR_LOSSES.register("vanilla")
 def _vanilla_generator(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
+@DISCRIMINATOR_LOSSES.register("vanilla")
 def _vanilla_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
@@ -86,17 +89,5 @@ def _mean_per_image(logits: Tensor) -> Tensor:
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
-    """Half-precision logits come from autocast; their mean needs more digits than they have."""
+    """Half-precision logits come from autocast; their mean needs float32."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-_GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "hinge": _hinge_generator,
-    "non_saturating": _non_saturating_generator,
-    "vanilla": _vanilla_generator,
-}
-_DISCRIMINATOR_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "hinge": _hinge_discriminator,
-    "non_saturating": _non_saturating_discriminator,
-    "vanilla": _vanilla_discriminator,
-}

@@ -1,61 +1,51 @@
-"""Perceptual distances: how different two images look to a frozen network.
-
-LPIPS is from Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual
-Metric", CVPR 2018, https://arxiv.org/abs/1801.03924, in the authors' package `lpips` (version 0.1
-of the weights). That package carries the linear heads but not the ImageNet trunk, which must lie
-in the checkpoints folder of `torch.hub`; nothing is downloaded here.
-
-`lpips_rand` replaces the trunk by a random one with a fixed seed: it needs no file and still
-compares local structure, but it is not LPIPS and its values compare with nothing else.
-"""
+"""Perceptual distances by name: how different two images look to a frozen network."""
 
 import hashlib
-import warnings
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.choices import choose
-from models.weights import ALEXNET, VGG16, WeightFile
+from quantizers.registry import Registry
 
-_RANDOM_TRUNK_SEED = 0
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """How to build one distance; sides are in pixels, below them the trunk pools to nothing."""
-
-    net: Literal["alex", "vgg"]
-    min_side: int
-    trunk: WeightFile | None
+PERCEPTUAL: Registry[nn.Module | None] = Registry(
+    "perceptual distance",
+    modules=dict.fromkeys(("lpips_alex", "lpips_rand", "lpips_vgg"), "models.lpips_distances"),
+)
 
 
-_RECIPES: dict[str, _Recipe | None] = {
-    "lpips_alex": _Recipe(net="alex", min_side=31, trunk=ALEXNET),
-    "lpips_rand": _Recipe(net="alex", min_side=31, trunk=None),
-    "lpips_vgg": _Recipe(net="vgg", min_side=16, trunk=VGG16),
-    "none": None,
-}
+@PERCEPTUAL.register("none")
+def _no_distance() -> None:
+    """Trains or judges without a perceptual distance."""
 
 
 class PerceptualDistance(nn.Module):
     """A frozen network that compares images; built by `build_perceptual`.
 
-    It stays in eval mode whatever `train` asks for, since the heads of LPIPS hold dropout. Keep it
+    It stays in eval mode even after `train()`, because the heads of LPIPS contain dropout. Keep it
     out of the modules that are optimized and saved.
 
-    Attributes:
-        name: under which name it was built.
+    Args:
+        name: the registered name.
+        network: maps two batches of images to one number per image, in any shape.
         min_side: smallest height and width, in pixels.
+        options: the options of the network that differ from their defaults.
     """
 
-    def __init__(self, *, name: str, network: nn.Module, min_side: int) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        network: nn.Module,
+        min_side: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.min_side = min_side
+        self.options = dict(options or {})
         self.network = network.requires_grad_(False)
         self.eval()
 
@@ -81,55 +71,41 @@ class PerceptualDistance(nn.Module):
 
     @property
     def identity(self) -> str:
-        """The name and 12 hexadecimal digits of the SHA-256 of all weights.
+        """The name and 12 hexadecimal digits of the SHA-256 of all options and weights.
 
         Equal identities give equal distances; put it in the record of a run.
         """
-        digest = hashlib.sha256()
+        options = json.dumps(self.options, sort_keys=True) if self.options else ""
+        digest = hashlib.sha256(options.encode())
         for key, value in sorted(self.network.state_dict().items()):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
 
-def build_perceptual(name: str) -> PerceptualDistance | None:
+def build_perceptual(name: str, **options: Any) -> PerceptualDistance | None:
     """Builds a perceptual distance by name; `none` gives None.
 
-    Args:
-        name: `lpips_vgg` (the usual training loss), `lpips_alex` (the usual metric), `lpips_rand`
-            (needs no weights, is not LPIPS) or `none`.
+    Built in are `lpips_vgg` (the usual training loss), `lpips_alex` (the usual metric) and
+    `lpips_rand` (needs no weights, is not LPIPS). A plugin adds one in five lines:
+
+        @PERCEPTUAL.register("blurred_l2")
+        class BlurredL2(nn.Module):
+            min_side = 4  # pixels; 1 if left out
+            def __init__(self, *, pool: int = 2) -> None: ...  # the arguments are the options
+            def forward(self, x, y): ...  # images in [-1, 1] -> one distance per image
 
     Raises:
-        ValueError: unknown name, or a file of weights that is not the published one.
+        ValueError: unknown name or option, or a file of weights that is not the published one.
         FileNotFoundError: the weights of the trunk are not on this machine.
     """
-    recipe = choose(_RECIPES, name, what="perceptual distance")
-    if recipe is None:
+    network = PERCEPTUAL.build(name, **options)
+    if network is None:
         return None
-    trunk = None if recipe.trunk is None else _read_trunk(recipe.trunk)
-    network = _build_lpips(net=recipe.net, trunk=trunk)
-    return PerceptualDistance(name=name, network=network, min_side=recipe.min_side)
-
-
-def _build_lpips(*, net: str, trunk: dict[str, Tensor] | None) -> nn.Module:
-    """LPIPS with its published heads, on the given trunk or on one of seeded random weights."""
-    import lpips  # here, as it imports torchvision: seconds
-
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), warnings.catch_warnings():
-        torch.default_generator.manual_seed(_RANDOM_TRUNK_SEED)  # leaves CUDA generators alone
-        # the package passes torchvision its deprecated argument `pretrained`
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    if trunk is not None:
-        # the package names a trunk layer `slice2.3.weight`, torchvision `features.3.weight`
-        network.net.load_state_dict(
-            {key: trunk[f"features.{key.partition('.')[2]}"] for key in network.net.state_dict()}
-        )
-    return network
-
-
-def _read_trunk(file: WeightFile) -> dict[str, Tensor]:
-    path = file.checked_path(
-        otherwise="train with perceptual=lpips_rand or perceptual=none, which need no weights"
+    defaults = PERCEPTUAL.options(name)
+    return PerceptualDistance(
+        name=name,
+        network=network,
+        min_side=getattr(network, "min_side", 1),
+        options={key: value for key, value in options.items() if value != defaults.get(key)},
     )
-    return torch.load(path, map_location="cpu", weights_only=True)

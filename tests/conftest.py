@@ -14,6 +14,7 @@ if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
     os.environ |= {"PYTHONPYCACHEPREFIX": sys.pycache_prefix, "PYTHONDONTWRITEBYTECODE": ""}
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -30,3 +31,17 @@ settings.load_profile("repeatable")
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def register():
+    """`@register(REGISTRY, "name")` is `@REGISTRY.register("name")` until the test ends."""
+    added = []
+
+    def add(registry, name):
+        added.append((registry, name))
+        return registry.register(name)
+
+    yield add
+    for registry, name in added:
+        registry._factories.pop(name, None)

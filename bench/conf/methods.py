@@ -1,63 +1,41 @@
-"""The configuration of registered methods for commands that train no autoencoder, without Hydra."""
+"""Quantizers by name and their configuration, without Hydra: for commands that train no run."""
 
-import fnmatch
 import inspect
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
-import torch
-from omegaconf import OmegaConf
-
-from bench.command_line import did_you_mean
+from bench.command_line import UsageError
+from bench.conf.operating_point import bits_per_position
 from bench.conf.plugins import signature_defaults
-from bench.conf.schema import ConfigError
+from bench.conf.quantizer_yaml import quantizer_yaml, quantizers_named
 from quantizers import available, lookup
-
-_YAML = Path(__file__).parent / "quantizer"
 
 
 def node(name: str) -> dict[str, Any]:
     """What `operating_point.resolve` reads: a method's YAML, or for a plugin its signature."""
-    path = _YAML / f"{name}.yaml"
-    if path.exists():
-        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
-    return {"name": name, **signature_defaults(lookup(name))}
+    return quantizer_yaml(name) or {"name": name, **signature_defaults(lookup(name))}
 
 
-def rates(node: dict[str, Any]) -> list[float]:
-    """Bits of a method's operating points, ascending; without a list, those of its defaults.
+def rates(configuration: Mapping[str, Any]) -> list[float]:
+    """Bits of a method's operating points, ascending; without a list, the bits of its defaults.
 
     Raises:
-        ConfigError: neither is there: a constructor needs more than its defaults.
+        UsageError: the method has no list, and its constructor needs more than the defaults.
     """
-    if "rates" in node:
-        return sorted(map(float, node["rates"]))
-    cls = lookup(node["name"])
-    signature = inspect.signature(cls).parameters
+    if "rates" in configuration:
+        return sorted(map(float, configuration["rates"]))
+    name = configuration["name"]
+    arguments = inspect.signature(lookup(name)).parameters
     try:
-        defaults = {key: node[key] for key in signature if key in node}
-        with torch.random.fork_rng():
-            return [cls(**defaults).bits_per_position]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"quantizer {node['name']} has no operating points and cannot be built from its "
-            f"defaults: {error}"
+        defaults = {key: configuration[key] for key in arguments if key in configuration}
+        return [bits_per_position(name, defaults)]
+    except UsageError as error:
+        raise UsageError(
+            f"quantizer {name} has no operating points and cannot be built from its defaults: "
+            f"{error}"
         ) from error
 
 
-def chosen(pattern: str) -> list[str]:
-    """Names of methods: `gsq,vq`, or as on Hydra's command line `glob(*)` and `glob(*vq)`.
-
-    Raises:
-        ConfigError: an unknown name, with the known, or a pattern that none has.
-    """
-    if pattern.startswith("glob(") and pattern.endswith(")"):
-        found = fnmatch.filter(available(), pattern[5:-1])
-        if not found:
-            raise ConfigError(did_you_mean("quantizer", pattern, available()))
-        return found
-    names = pattern.split(",")
-    for name in names:
-        if name not in available():
-            raise ConfigError(did_you_mean("quantizer", name, available()))
-    return names
+def chosen(text: str) -> list[str]:
+    """The registered quantizers that `quantizer=` names; see `quantizers_named`."""
+    return quantizers_named(text, available())

@@ -1,1 +1,1 @@
-"""One job: settled before it starts, run in a process of its own, recorded whatever happens."""
+"""One job: prepared, run in its own process, and recorded whatever happens."""

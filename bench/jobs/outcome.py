@@ -8,9 +8,9 @@ class Outcome:
     """How one job ended.
 
     Attributes:
-        table: name of the table that its record stands in; empty where it left none.
-        status: of its record; or `skipped`, `refused`, `died`.
-        message: one line for a person.
+        table: the table of its record; empty without a record.
+        status: that of its record; or `skipped`, `refused`, `died`.
+        message: one line for people.
     """
 
     table: str

@@ -1,24 +1,28 @@
-"""Everything about a run that is settled before it starts."""
+"""Settles everything about a run before it starts: data, judge, device, protocol."""
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.command_line import UsageError
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.conf.schema import BenchConfig, ConfigError
+from bench.conf.schema import BenchConfig, name_and_options
 from bench.data import ImageData, load_data, tune_split
 from bench.evaluate import choose_perceptual_metric
 from bench.jobs.protocol import protocol
 from bench.metrics import Extractor
+from bench.metrics.by_name import check_metrics, metrics_by_name
 from bench.metrics.extractor import choose_extractor
+from bench.metrics.request import RequestedMetric
 from bench.record import canonical_sha256, table_name
 from models import PerceptualDistance, build_perceptual
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything about a run that is settled before it starts."""
 
@@ -27,6 +31,7 @@ class Job:
     data: ImageData
     extractor: Extractor
     perceptual: PerceptualDistance | None
+    metrics: list[RequestedMetric]
     device: torch.device
     autocast: bool
     protocol: dict[str, Any]
@@ -34,14 +39,14 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What a person calls this run."""
+        """The name of this run in messages."""
         return f"{self.point.name} seed {self.config.seed} at {self.config.rate:g} bits"
 
     @property
     def run(self) -> str:
         """Identity of the run: its table, quantizer, operating point and seed.
 
-        A new option of a method leaves the identity of runs that do not use it.
+        A new option of a method does not change the identity of runs that do not use it.
         """
         digest = canonical_sha256([self.point.name, self.point.label])[:8]
         return f"{table_name(self.protocol)}-{self.point.name}-{digest}-seed{self.config.seed}"
@@ -58,43 +63,63 @@ class Job:
 
 
 def prepare(config: BenchConfig, command: str) -> Job:
-    """Settles everything before a run starts, so that what cannot work fails in the first second.
+    """Settles everything before a run starts, so that mistakes show in the first second.
 
     Raises:
-        ConfigError, DataError, FileNotFoundError, ValueError: with what to type or to fetch.
+        UsageError, DataError, FileNotFoundError, ValueError: says what to type or fetch.
     """
     point = resolve(config.quantizer, config.rate)
     device = _device(config.device)
     autocast = config.precision == "bfloat16" or (
         config.precision == "auto" and device.type == "cuda"
     )
-    data = _load_data(config.data.name, config.recipe.image_size, config.data.root)
+    data = _load_data(
+        config.data.name,
+        config.recipe.image_size,
+        config.data.root,
+        json.dumps(config.data.options, sort_keys=True),
+    )
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
     perceptual = choose_perceptual_metric(config.perceptual_metric)
+    metrics = metrics_by_name(config.metrics, extractor=extractor)
+    check_metrics(metrics, data.test.image(0, None)[None], count=len(data.test))
+    name, options = name_and_options("recipe.losses.perceptual", config.recipe.losses.perceptual)
     shared = protocol(
         config,
         data,
         extractor=extractor,
-        perceptual_loss=build_perceptual(config.recipe.losses.perceptual),
+        perceptual_loss=build_perceptual(name, **options),
         perceptual_metric=perceptual,
+        metrics=metrics,
         device_kind=device.type,
         precision="bfloat16" if autocast else "float32",
         downsampling=2 ** (len(config.recipe.frame.multipliers) - 1),
     )
-    return Job(config, point, data, extractor, perceptual, device, autocast, shared, command)
+    return Job(
+        config=config,
+        point=point,
+        data=data,
+        extractor=extractor,
+        perceptual=perceptual,
+        metrics=metrics,
+        device=device,
+        autocast=autocast,
+        protocol=shared,
+        command=command,
+    )
 
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch finds no CUDA device; type device=cpu")
+        raise UsageError("device=cuda, but torch finds no CUDA device; type device=cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_data(name: str, image_size: int, root: str | None) -> ImageData:
-    """The jobs of a sweep share one data set in memory."""
-    return load_data(name, image_size=image_size, root=root)
+def _load_data(name: str, image_size: int, root: str | None, options: str) -> ImageData:
+    """Cached: the jobs of a sweep share one data set in memory. Options are JSON, to be a key."""
+    return load_data(name, image_size=image_size, root=root, **json.loads(options))

@@ -1,11 +1,23 @@
 """Each job in a fresh process, so that none inherits another's caches, memory pools or threads.
 
-On Linux a server imports once what jobs need, computes nothing, and forks: multiprocessing's
-`forkserver`. Elsewhere a process starts from nothing (`spawn`), since system libraries may not
+On Linux a server imports once what jobs need, computes nothing, and forks (multiprocessing's
+`forkserver`). Elsewhere a process starts from nothing (`spawn`), since system libraries may not
 survive a fork. This module needs no torch.
 
-Ctrl-C reaches every process of a terminal, so a job blocks SIGINT; this side passes SIGINT and
-SIGTERM on as one SIGTERM. A job whose parent is gone ends at once.
+Who gets which signal, in order of time:
+
+    this process            server and job's process
+    blocks both signals     inherit that: no signal can end them with a traceback
+    starts the job          the job unblocks SIGTERM once it has a guard against losing its parent
+    unblocks both           the server keeps both blocked
+    Ctrl-C: SIGINT          the terminal sends SIGINT to all three; server and job keep it blocked
+    sends SIGTERM           the job finishes its step, saves, sends `Interrupted`, and ends
+    waits for the result
+    second Ctrl-C           as before; here `StopRequest` raises KeyboardInterrupt
+    sends SIGKILL           the job ends at once
+    dies                    the job's guard sees it and ends the job at once
+
+A SIGTERM instead of SIGINT reaches the job twice, from its group and from here; see `StopRequest`.
 """
 
 import multiprocessing
@@ -21,7 +33,7 @@ from typing import Any, TypeVar
 from bench.training.interrupt import Interrupted, StopRequest
 
 _NAME = "fresh process"
-_PRELOAD = (  # what every job imports sooner or later; none starts a thread of Python or CUDA
+_PRELOAD = (  # what every job imports; none of them starts a thread of Python or CUDA
     *("hydra", "bench.conf.compose", "bench.conf.plugins", "bench.conf.studies"),
     *("bench.jobs.run_job", "bench.jobs.prepare"),
     *("torchvision", "torch_fidelity", "lpips"),
@@ -32,20 +44,20 @@ T = TypeVar("T")
 
 
 class ProcessDiedError(RuntimeError):
-    """A process ended without a result; the message says by which signal or exit code."""
+    """A process ended without a result; the message names the signal or exit code."""
 
 
 def run_in_fresh_process(task: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function in a process that nothing else has used, and waits for its result.
+    """Calls a function in a new process and waits for its result.
 
     Args:
-        task: importable by name; what it prints goes to this process's standard error and output.
-        arguments: for `task`; they are pickled, as is its result.
+        task: importable by name; it prints to the same standard output and error.
+        arguments: of `task`; they and its result are pickled.
 
     Raises:
         ProcessDiedError: it was killed, crashed, or failed with the traceback that it printed.
         Interrupted: the task raised it.
-        KeyboardInterrupt: SIGINT or SIGTERM came, and the task was over or had to be ended.
+        KeyboardInterrupt: SIGINT or SIGTERM came, and the task had ended already or was killed.
     """
     method = "forkserver" if sys.platform == "linux" else "spawn"
     context: Any = multiprocessing.get_context(method)
@@ -79,12 +91,12 @@ def run_in_fresh_process(task: Callable[..., T], *arguments: Any) -> T:
 
 
 def is_fresh_process() -> bool:
-    """Whether this process was started by `run_in_fresh_process`, for one task alone."""
+    """Whether `run_in_fresh_process` started this process."""
     return multiprocessing.current_process().name == _NAME
 
 
 def _start_with_signals_blocked(process: Any) -> None:
-    """A process inherits what is blocked: none of its life is open to a signal that ends it rudely.
+    """Starts a process that inherits the block, so that no early signal ends it with a traceback.
 
     A signal that comes meanwhile is handled here afterwards, when there is a process to pass it to.
     """
@@ -97,7 +109,7 @@ def _start_with_signals_blocked(process: Any) -> None:
 
 
 def _work(sender: Connection, task: Callable[..., T], arguments: tuple[Any, ...]) -> None:
-    """What the process does."""
+    """Runs in the new process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -115,7 +127,7 @@ def _end_with_parent() -> None:
 
 
 def _receive(receiver: Connection) -> Any:
-    """A result in a tuple, or an interruption; None where the process died first."""
+    """A result in a tuple, or an interruption; None if the process died first."""
     try:
         return receiver.recv()
     except EOFError:

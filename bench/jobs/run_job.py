@@ -1,4 +1,4 @@
-"""One job of a sweep: skip a finished run, continue an unfinished one, always leave a record."""
+"""One job of a sweep: skips a finished run, continues an unfinished one, writes a record."""
 
 import sys
 import time
@@ -13,10 +13,10 @@ from bench.training.compilation import check_compiler
 
 
 def run_job(job: Job) -> Outcome:
-    """Skips a finished run, continues an unfinished one, and leaves a record in every case.
+    """Skips a finished run or continues an unfinished one; success and failure leave a record.
 
     Raises:
-        ConfigError: the run is to be compiled, and this machine cannot; without a record.
+        UsageError: compile=true, and this machine cannot compile; this leaves no record.
     """
     table = table_name(job.protocol)
     finished = job.directory / "record.json"
@@ -45,7 +45,7 @@ def run_job(job: Job) -> Outcome:
 
 
 def _publish_again(job: Job, record: Record) -> None:
-    """Gives a folder of records that knows nothing of a finished run its record."""
+    """Copies the record of a finished run to a folder of records that has none of that run."""
     if next_attempt(job.records, job.run) == 1:
         write_record(job.records, record)
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.environment import environment, git_state
 from bench.evaluate import Evaluation
-from bench.evaluation_code import evaluation_code_sha256
+from bench.provenance import code_sha256, environment, evaluation_code_sha256, git_state
 from bench.report.markdown import markdown_table
 from bench.score.judge import Judge
 
@@ -27,7 +26,7 @@ def provenance(judge: Judge, **facts: Any) -> dict[str, Any]:
         "perceptual": judge.perceptual.identity if judge.perceptual else "none",
         "requested": [metric.name for metric in judge.requested],
         "evaluation_code_sha256": evaluation_code_sha256(),
-        "score_code_sha256": evaluation_code_sha256("bench.score.judge"),
+        "score_code_sha256": code_sha256("bench.score.judge"),
     }
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     machine = environment(judge.device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import ConfigError
 from bench.source.sources import Source
-from bench.training.seeds import seeded, stream_seed
+from bench.training.seeds import random_stream, stream_seed
 from quantizers import NonFiniteLatentError, Quantizer
 
 BATCH_SIZE = 512
@@ -141,13 +141,13 @@ def measure(
             f"vector; sources are measured up to {_JOINT_BITS}"
         )
     dimension = source.dimension
-    with seeded(seed, "init_quantizer"):
+    with random_stream(seed, "init_quantizer"):
         quantizer = chosen.point.build()
-    with seeded(seed, "init_frame"):
+    with random_stream(seed, "init_frame"):
         frame = Frame(quantizer, dimension, matched=chosen.matched)
     generator = torch.Generator().manual_seed(stream_seed(seed, "data"))
     try:
-        with seeded(seed, "quantizer_noise"):
+        with random_stream(seed, "quantizer_noise"):
             _train(frame, source, steps, learning_rate, generator)
         known = source.sample(VECTORS, generator)
         test = source.sample(VECTORS, generator.manual_seed(stream_seed(seed, "eval")))

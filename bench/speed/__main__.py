@@ -82,7 +82,7 @@ def _run(options: Mapping[str, str], command: str) -> int:
 
     from bench.conf import plugins
     from bench.conf.methods import chosen as named
-    from bench.environment import flush_denormals
+    from bench.provenance import flush_denormals
 
     flush_denormals()
     plugins.load(options["plugins"].split(",") if options["plugins"] else [])
@@ -162,7 +162,7 @@ def _measurements(
 
 def _facts(device: "torch.device") -> dict[str, Any]:
     """Machine, threads and versions, as the page ends with."""
-    from bench.environment import environment
+    from bench.provenance import environment
     from bench.speed.peers import versions
 
     facts = environment(device)
@@ -189,7 +189,7 @@ def _device(name: str) -> "torch.device":
 
 
 def _name(device: "torch.device") -> str:
-    from bench.environment import device_name
+    from bench.provenance import device_name
 
     return device_name(device)
 

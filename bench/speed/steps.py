@@ -119,11 +119,11 @@ class Stepper:
 
     def __call__(self) -> None:
         batch = self._batches[self._trainer.step % len(self._batches)]
-        self._trainer._train_step(batch)  # without log and checkpoint
+        self._trainer.step_on(batch)
 
     def forget(self) -> None:
         """Drops what the log would have been made of."""
-        self._trainer.window.restart()
+        self._trainer.step_window.restart()
 
 
 @contextmanager

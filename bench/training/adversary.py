@@ -1,11 +1,10 @@
-"""The discriminator with its optimizer and its two losses: what the autoencoder plays against."""
+"""The autoencoder's adversary: a discriminator, its optimizer and both adversarial losses."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.conf.schema import RecipeConfig
-from bench.training.networks import parameter_groups
+from bench.training.networks import adamw
 from models import discriminator_loss, generator_loss
 
 
@@ -14,26 +13,22 @@ class Adversary:
 
     Args:
         discriminator: on its device.
-        recipe: which losses, and the optimizer's settings.
+        recipe: kinds and weights of the losses, and settings of the optimizer.
     """
 
     def __init__(self, discriminator: nn.Module, recipe: RecipeConfig) -> None:
         self.discriminator = discriminator.train()
         self.losses = recipe.losses
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(discriminator, recipe.optimizer.weight_decay),
-            lr=recipe.optimizer.discriminator_learning_rate,
-            betas=(recipe.optimizer.betas[0], recipe.optimizer.betas[1]),
-            fused=True,
-        )
+        settings = recipe.optimizer
+        self.optimizer = adamw(discriminator, settings, settings.discriminator_learning_rate)
 
-    def judge(self, reconstruction: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:
-        """The autoencoder's adversarial loss, weighted; no gradient for the discriminator."""
+    def generator_loss(self, reconstruction: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:
+        """The autoencoder's weighted adversarial loss; no gradient for the discriminator."""
         self.discriminator.requires_grad_(False)
         loss = generator_loss(self.discriminator(reconstruction), kind=self.losses.generator)
         return self.losses.adversarial_weight * loss
 
-    def loss(
+    def discriminator_loss(
         self, images: Float[Tensor, "b 3 H W"], reconstruction: Float[Tensor, "b 3 H W"]
     ) -> Float[Tensor, ""]:
         """The discriminator's own loss; no gradient for the reconstruction."""

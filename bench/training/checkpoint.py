@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, loaded without running any code from them."""
+"""Checkpoints: complete or absent; loading one runs no code from it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ class CheckpointError(RuntimeError):
 
 
 def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
-    """Replaces the checkpoint of a run; a kill at any moment leaves the old or the new one."""
+    """Replaces the checkpoint of a run; a kill at any moment leaves the old one or the new one."""
     with replacing(directory / _NAME) as temporary:
         torch.save(state, temporary)
 
 
 def load_checkpoint(directory: Path, *, device: torch.device) -> dict[str, Any] | None:
-    """The checkpoint of a run, or None where there is none.
+    """The checkpoint of a run, or None if there is none.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -31,7 +31,7 @@ def load_checkpoint(directory: Path, *, device: torch.device) -> dict[str, Any] 
         return None
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many types for a damaged file
         raise CheckpointError(
             f"the checkpoint {path} cannot be read ({type(error).__name__}); "
             "remove it to start this run again"
@@ -39,5 +39,5 @@ def load_checkpoint(directory: Path, *, device: torch.device) -> dict[str, Any] 
 
 
 def remove_checkpoint(directory: Path) -> None:
-    """Frees the disk once a run has its record."""
+    """Deletes the checkpoint of a run, which is not needed after its record is written."""
     (directory / _NAME).unlink(missing_ok=True)

@@ -1,28 +1,27 @@
 """The option `compile=true`: what torch.compile gets, what it costs, and whether it works here.
 
-Encoder, decoder, discriminator and perceptual loss are compiled. The bottleneck is not: the parts
-that are the same for every quantizer are also treated the same, and a latent that is not finite
-still ends a run with its reason, which compiled code could not give. The averaged weights are
-judged without compilation.
+Encoder, decoder, discriminator and perceptual loss are compiled. The bottleneck is not: so every
+quantizer is treated the same, and a latent that is not finite still ends a run with its reason,
+which compiled code could not give. The averaged weights are judged without compilation.
 """
 
 import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.training.networks import Modules
 
 
 def compile_frame(modules: Modules) -> None:
-    """Compiles in place, so that no name in a checkpoint changes; work begins at the first call.
+    """Compiles in place, so checkpoints keep their names; the first call does the work.
 
-    Shapes are those of the recipe, and a part that torch cannot compile whole is an error. Code of
-    earlier runs in this process is forgotten: every run compiles, and torch keeps few versions.
+    Shapes are those of the recipe. A part that torch cannot compile as a whole is an error. Code of
+    earlier runs in this process is dropped: torch keeps only a few versions, and so every run pays
+    for its own compilation.
     """
     torch.compiler.reset()
     autoencoder = modules.autoencoder
@@ -34,15 +33,10 @@ def compile_frame(modules: Modules) -> None:
 
 @contextmanager
 def compile_events(*, start: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
-    """Within it, calls `start` before every compilation in this process, and `end` after it."""
+    """A context that calls `start` before every compilation in this process and `end` after it."""
     from torch._dynamo.callback import callback_handler  # loads the compiler: a second
 
-    def started(_: Any) -> None:
-        start()
-
-    def ended(_: Any) -> None:
-        end()
-
+    started, ended = (lambda _: start()), (lambda _: end())
     callback_handler.register_start_callback(started)
     callback_handler.register_end_callback(ended)
     try:
@@ -54,18 +48,18 @@ def compile_events(*, start: Callable[[], None], end: Callable[[], None]) -> Ite
 
 @functools.cache
 def check_compiler(device: torch.device) -> None:
-    """Compiles something small, so that a machine that cannot says so before a run starts.
+    """Compiles something small, so that a machine that cannot compile says so before a run.
 
     Raises:
-        ConfigError: no compiler, no Triton on CUDA, or whatever else torch.compile lacks here.
+        UsageError: torch.compile fails here, e.g. without a compiler or, on CUDA, without Triton.
     """
-    number = time.time()  # new code every time, which no cache answers
+    number = time.time()  # makes the code new, so that no cache has it
     try:
         torch.compile(lambda x: x * number + 1, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no message")
         needed = "a C++ compiler" if device.type == "cpu" else "a C compiler and Triton"
-        raise ConfigError(
+        raise UsageError(
             f"compile=true needs {needed}, and torch.compile fails here: "
             f"{type(error).__name__}: {reason.strip()}; install it, or type compile=false"
         ) from error

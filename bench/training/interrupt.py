@@ -1,23 +1,23 @@
-"""Ctrl-C that ends a run between two steps, so that its checkpoint is whole."""
+"""Ctrl-C ends a run between two steps, so its checkpoint is complete."""
 
 import signal
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and kept a checkpoint; not an `Exception`, so a sweep ends too."""
+    """The run was asked to stop and saved a checkpoint; not an `Exception`, so a sweep ends too."""
 
 
 class StopRequest:
-    """Context in which SIGINT or SIGTERM sets `requested`, and a SIGINT after that interrupts.
+    """A context: a first SIGINT or SIGTERM sets `requested`, and a later SIGINT interrupts.
 
-    A second SIGTERM is no second request: a process gets it from its parent and with its group.
-    Outside the main thread, where Python takes no signal, it never requests anything.
+    A later SIGTERM changes nothing: a process gets one from its parent and one with its group.
+    Outside the main thread Python receives no signals, and `requested` stays False.
 
     Args:
-        on_request: called at each signal that does not interrupt.
+        on_request: called for each signal that does not interrupt.
     """
 
     def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
@@ -33,12 +33,7 @@ class StopRequest:
             self._previous.clear()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name, handler in self._previous.items():
             signal.signal(name, handler)
 

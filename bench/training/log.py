@@ -1,4 +1,4 @@
-"""What a person and a file see of a run: a bar or plain lines, and a log in JSON lines."""
+"""Progress of a run, on the terminal and in a log: a bar or plain lines, and JSON lines."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """A tqdm bar on a terminal; elsewhere a plain line every few seconds. Both on stderr."""
+    """On stderr: a tqdm bar on a terminal, otherwise a plain line every few seconds."""
 
     def __init__(self, name: str, *, start: int, total: int) -> None:
         self.name = name
@@ -25,11 +25,11 @@ class Progress:
         )
 
     def advance(self) -> None:
-        """One step is done."""
+        """Counts one step."""
         self._bar.update()
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the loss, the training PSNR and the usage of the codes after `step` steps."""
+        """Shows loss, training PSNR and code usage after `step` steps."""
         text = f"loss {values['loss']:.3f}, {values['psnr_db']:.2f} dB"
         if "usage" in values:
             text += f", usage {100 * values['usage']:.0f} %"
@@ -45,16 +45,16 @@ class Progress:
 
 
 class MetricsLog:
-    """One JSON object per logged step in `log.jsonl`, and TensorBoard events where asked for.
+    """One JSON object per logged step in `log.jsonl`, and TensorBoard events on request.
 
-    A resumed run drops the lines after its checkpoint, so that no step is logged twice.
+    A resumed run drops the lines after its checkpoint, so no step is logged twice.
     """
 
     def __init__(self, directory: Path, *, start: int, tensorboard: bool) -> None:
         self._path = directory / "log.jsonl"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in self.lines(directory) if line["step"] <= start]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        before = [line for line in self.lines(directory) if line["step"] <= start]
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in before), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
         self._events = _event_writer(directory, start) if tensorboard else None
 
@@ -74,7 +74,7 @@ class MetricsLog:
 
     @staticmethod
     def lines(directory: Path) -> list[dict[str, Any]]:
-        """The log so far; a line cut short by a kill is dropped."""
+        """The log so far, without a line that a kill cut short."""
         path = directory / "log.jsonl"
         lines = []
         for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:

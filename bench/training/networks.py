@@ -1,14 +1,15 @@
-"""From configuration to modules, each part drawn from its own random stream."""
+"""Networks and optimizers from a configuration, each network from its own random stream."""
 
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.conf.operating_point import OperatingPoint
-from bench.conf.schema import BenchConfig
-from bench.training.seeds import seeded
+from bench.conf.schema import BenchConfig, OptimizerConfig, name_and_options
+from bench.training.seeds import random_stream
 from models import (
     AutoEncoder,
     Bottleneck,
@@ -23,47 +24,58 @@ from quantizers import Quantizer
 
 @dataclass(frozen=True)
 class Modules:
-    """All networks of one run, on the CPU, as they are at step 0."""
+    """All networks of one run."""
 
     autoencoder: AutoEncoder
     discriminator: nn.Module | None
     perceptual: PerceptualDistance | None
 
+    def move_to(self, device: torch.device) -> None:
+        """Moves them to a device; on a CPU they get the memory format `channels_last`.
+
+        Measured on a CPU: it cuts a step of recipe `tiny` to 0.82 of its time. Not measured on
+        CUDA.
+        """
+        for network in (self.autoencoder, self.discriminator, self.perceptual):
+            if network:
+                network.to(device)
+            if network and device.type == "cpu":
+                network.to(memory_format=torch.channels_last)
+
 
 def build_modules(config: BenchConfig, point: OperatingPoint) -> Modules:
-    """Builds the frame first, so that nothing of the quantizer can reach its initial weights."""
+    """Builds all networks at step 0, on the CPU.
+
+    The frame comes first, so the quantizer cannot affect its weights.
+    """
     recipe, frame = config.recipe, config.recipe.frame
-    with seeded(config.seed, "init_frame"):
-        encoder = Encoder(
-            out_channels=frame.feature_channels,
-            channels=frame.channels,
-            multipliers=frame.multipliers,
-            depths=frame.encoder_depths,
-            attention=frame.attention,
-            norm_groups=frame.norm_groups,
-        )
+    shape: dict[str, Any] = {
+        "channels": frame.channels,
+        "multipliers": frame.multipliers,
+        "attention": frame.attention,
+        "norm_groups": frame.norm_groups,
+    }
+    with random_stream(config.seed, "init_frame"):
+        encoder = Encoder(out_channels=frame.feature_channels, depths=frame.encoder_depths, **shape)
         decoder = Decoder(
             in_channels=frame.feature_channels,
-            channels=frame.channels,
-            multipliers=frame.multipliers,
             depths=frame.decoder_depths,
-            attention=frame.attention,
             depth_to_space=frame.depth_to_space,
             adaptive_norm=frame.adaptive_norm,
-            norm_groups=frame.norm_groups,
+            **shape,
         )
-    with seeded(config.seed, "init_discriminator"):
-        name, size = recipe.discriminator.name, recipe.discriminator
-        shape = {} if name == "none" else {"channels": size.channels, "layers": size.layers}
-        discriminator = build_discriminator(name, **shape)
-    with seeded(config.seed, "init_quantizer"):
+    with random_stream(config.seed, "init_discriminator"):
+        name, options = name_and_options("recipe.discriminator", recipe.discriminator)
+        discriminator = build_discriminator(name, **({} if name == "none" else options))
+    with random_stream(config.seed, "init_quantizer"):
         bottleneck = Bottleneck(quantizer=point.build(), feature_channels=frame.feature_channels)
     autoencoder = AutoEncoder(encoder=encoder, bottleneck=bottleneck, decoder=decoder)
-    return Modules(autoencoder, discriminator, build_perceptual(recipe.losses.perceptual))
+    name, options = name_and_options("recipe.losses.perceptual", recipe.losses.perceptual)
+    return Modules(autoencoder, discriminator, build_perceptual(name, **options))
 
 
 def parameter_counts(modules: Modules) -> dict[str, int]:
-    """Trainable parameters by owner; the adapters count as the quantizer's."""
+    """Trainable parameters by owner; the adapters belong to the quantizer."""
     parts = {
         "encoder": modules.autoencoder.encoder,
         "decoder": modules.autoencoder.decoder,
@@ -77,7 +89,7 @@ def parameter_counts(modules: Modules) -> dict[str, int]:
 
 
 def weights_sha256(*modules: nn.Module | None) -> str:
-    """Identity of the weights and buffers of some modules, by name, shape and value."""
+    """SHA-256 of names, shapes and values of the weights and buffers of modules."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in module.state_dict().items() if module else ():
@@ -86,19 +98,29 @@ def weights_sha256(*modules: nn.Module | None) -> str:
     return digest.hexdigest()
 
 
+def adamw(module: nn.Module, settings: OptimizerConfig, learning_rate: float) -> torch.optim.AdamW:
+    """The optimizer of one network."""
+    return torch.optim.AdamW(
+        parameter_groups(module, settings.weight_decay),
+        lr=learning_rate,
+        betas=(settings.betas[0], settings.betas[1]),
+        fused=True,
+    )
+
+
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for the matrices of frame and adapters; none for quantizers, norms, biases.
 
-    An unused code would shrink under weight decay, a difference between methods that none means.
+    Weight decay would shrink unused codes, a difference between methods that no paper intends.
     """
     quantizers = (part for part in module.modules() if isinstance(part, Quantizer))
-    codebooks = {id(parameter) for part in quantizers for parameter in part.parameters()}
+    of_quantizers = {id(parameter) for part in quantizers for parameter in part.parameters()}
     decayed: list[Tensor] = []
-    free: list[Tensor] = []
+    undecayed: list[Tensor] = []
     for parameter in module.parameters():
-        matrix = parameter.ndim >= 2 and id(parameter) not in codebooks
-        (decayed if matrix else free).append(parameter)
+        decays = parameter.ndim >= 2 and id(parameter) not in of_quantizers
+        (decayed if decays else undecayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
     ]

@@ -1,7 +1,7 @@
-"""How far the norms of a quantizer's codes have moved since its training began.
+"""How far the norms of a quantizer's codes have moved since training began.
 
-The codes are the rows of every tensor called `codebook` in a quantizer or in one of its parts, as
-the method holds them: a method that normalises its codes at the look-up shows the norms before it.
+The codes are the rows of every tensor named `codebook` in a quantizer or in one of its parts, as
+stored: a method that normalizes its codes at look-up shows the norms before that.
 """
 
 import math
@@ -14,10 +14,10 @@ from quantizers import Quantizer
 
 
 class NormDrift:
-    """Remembers the norms of a quantizer's codes as they are now.
+    """Remembers the current norms of a quantizer's codes.
 
     Args:
-        quantizer: at the start of its training; read again whenever the drift is asked for.
+        quantizer: at the start of training; `values` reads its codes again.
     """
 
     def __init__(self, quantizer: Quantizer) -> None:
@@ -27,8 +27,8 @@ class NormDrift:
     def values(self) -> dict[str, float]:
         """`code_norm_drift`: RMS change of the norms over the RMS of the norms at the start.
 
-        0 for codes that never move; a mean over codebooks; absent for a method without any. Not
-        finite where all codes of a codebook start at zero. The host waits for the device.
+        The mean over codebooks; 0 for codes that never move, and absent without codebooks. Not
+        finite if all codes of a codebook start at zero. Synchronizes with the device.
         """
         drifts = [
             float(_rms(now - start) / _rms(start))
@@ -38,7 +38,7 @@ class NormDrift:
 
 
 def _code_norms(quantizer: Quantizer) -> list[Float[Tensor, " v"]]:
-    """The norms of the codes of each codebook."""
+    """The norms of the codes, for each codebook."""
     norms: list[Tensor] = []
     with torch.no_grad():
         for part in quantizer.modules():

@@ -1,8 +1,8 @@
-"""Named random streams: every use of chance has a seed of its own.
+"""Named random streams: each source of randomness has its own seed.
 
-A stream's seed depends on the run's seed and the stream's name alone, so what one part draws can
-never shift what another part sees. Only `init_quantizer` and `quantizer_noise` may be consumed in
-an amount that depends on the quantizer.
+A stream's seed depends only on the run's seed and the stream's name, so what one part draws never
+shifts what another part draws. How much is drawn may depend on the quantizer only in
+`init_quantizer` and `quantizer_noise`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ STREAMS = (
 
 
 def stream_seed(seed: int, stream: str, step: int = 0) -> int:
-    """A 63-bit seed for a named stream, at a step where the stream is drawn from in every step."""
+    """A 63-bit seed for a named stream; `step` is for streams that draw in every step."""
     if stream not in STREAMS:
         raise ValueError(f"unknown random stream {stream!r}; known: {', '.join(STREAMS)}")
     digest = hashlib.sha256(f"{seed}/{stream}/{step}".encode()).digest()
@@ -29,8 +29,8 @@ def stream_seed(seed: int, stream: str, step: int = 0) -> int:
 
 
 @contextmanager
-def seeded(seed: int, stream: str) -> Iterator[None]:
-    """Draws from torch's global generators inside come from the stream; outside nothing moves."""
+def random_stream(seed: int, stream: str) -> Iterator[None]:
+    """Inside, torch's global generators draw from the stream; afterwards they are as before."""
     import torch
 
     with torch.random.fork_rng():

@@ -1,6 +1,6 @@
-"""What happens between two lines of the log: losses, training PSNR, health of the codes, time.
+"""The steps between two lines of the log: losses, training PSNR, health of the codes, time.
 
-Values stay on the device until the summary, so that no step waits for the host.
+Values stay on the device until the summary, so no step synchronizes.
 """
 
 import math
@@ -20,9 +20,9 @@ class StepWindow:
     """Collects the steps since the last summary.
 
     Attributes:
-        seconds: wall-clock of all steps so far; evaluation, start-up, checkpoints and compilation
-            excluded.
-        compile_seconds: wall-clock of all compilations so far.
+        seconds: wall-clock time of all steps so far, without evaluation, start-up, checkpoints and
+            compilation.
+        compile_seconds: wall-clock time of all compilations so far.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class StepWindow:
         self.restart()
 
     def restart(self) -> None:
-        """Forgets the steps since the last summary; the clock starts now."""
+        """Forgets the steps since the last summary and starts the clock."""
         self._losses: dict[str, list[Tensor]] = defaultdict(list)
         self._squared_errors: list[Tensor] = []
         self._latent_powers: list[Tensor] = []
@@ -42,11 +42,11 @@ class StepWindow:
         self._started, self._worked = time.perf_counter(), time.process_time()
 
     def pause(self) -> None:
-        """Stops the clocks of the steps: a compilation begins."""
+        """Stops the clocks: a compilation begins."""
         self._paused = time.perf_counter(), time.process_time()
 
     def resume(self) -> None:
-        """Lets them go on."""
+        """Starts the clocks again: the compilation is over."""
         started, worked = self._paused
         seconds = time.perf_counter() - started
         self._started += seconds
@@ -59,7 +59,7 @@ class StepWindow:
         images: Float[Tensor, "b 3 H W"],
         output: AutoEncoderOutput,
     ) -> None:
-        """Adds what one step gave."""
+        """Adds one step."""
         for name, loss in losses.items():
             self._losses[name].append(loss.detach())
         error = output.reconstruction.detach().float().clamp(-1, 1) - images
@@ -70,14 +70,14 @@ class StepWindow:
         self._indices.append(output.indices)
 
     def summary(self, codebook_sizes: tuple[int, ...]) -> dict[str, float]:
-        """Means over the window, and a fresh window.
+        """Means over the window; starts a new one.
 
         Returns:
-            Every loss by name, `psnr_db` of the training batches from their pooled error, the
-            health of the codes unless there is no codebook, and `ms_per_step`. Health is `usage`
-            (fraction of codes that occur in the window) and `dead_codes` (how many do not), means
-            over codebooks, and `quantization_snr_db`: power of the latents over that of
-            latent - quantized, whatever scaling the method does in between.
+            Every loss by name; `psnr_db` of the training batches, from their pooled error;
+            `ms_per_step`; and the health of the codes, if there is a codebook. Health is `usage`
+            (fraction of codes that occur in the window) and `dead_codes` (number of codes that do
+            not), means over codebooks, and `quantization_snr_db`: power of the latents over power
+            of latent - quantized, whatever scaling the method does in between.
         """
         values = {name: _mean(losses) for name, losses in self._losses.items()}
         values["psnr_db"] = _decibels(4.0, _mean(self._squared_errors))
@@ -85,7 +85,7 @@ class StepWindow:
             values |= _use(torch.cat(self._indices), codebook_sizes)
             power, error = _mean(self._latent_powers), _mean(self._quantization_errors)
             values["quantization_snr_db"] = _decibels(power, error)
-        elapsed = time.perf_counter() - self._started  # the means above waited for the device
+        elapsed = time.perf_counter() - self._started  # the means above synchronized
         values["ms_per_step"] = 1000 * elapsed / len(self._indices)
         self.seconds += elapsed
         self._ms_per_step.append(values["ms_per_step"])
@@ -96,12 +96,12 @@ class StepWindow:
 
     @property
     def median_ms_per_step(self) -> float | None:
-        """Median over the windows of this process, without the first, which warms up."""
+        """Median over the windows of this process, without the first, which is warm-up."""
         return _median_after_first(self._ms_per_step)
 
     @property
     def median_processor_share(self) -> float | None:
-        """Likewise of processor time over wall-clock and threads; low where other work took it."""
+        """Likewise, processor time over wall-clock time and threads; low if other work ran too."""
         return _median_after_first(self._processor_shares)
 
 
@@ -114,7 +114,7 @@ def _mean(values: list[Tensor]) -> float:
 
 
 def _decibels(power: float, error: float) -> float:
-    """Infinite without an error, also for a signal of no power; NaN stays NaN."""
+    """Infinite if the error is 0, even if the power is 0; NaN stays NaN."""
     if error == 0:
         return math.inf
     ratio = power / error
@@ -122,8 +122,8 @@ def _decibels(power: float, error: float) -> float:
 
 
 def _use(indices: Int[Tensor, "n k *spatial"], codebook_sizes: tuple[int, ...]) -> dict[str, float]:
-    """Codes that occur, as a fraction, and codes that do not, as a number; means over codebooks."""
-    used = [len(torch.unique(indices[:, place])) for place in range(len(codebook_sizes))]
+    """Fraction of codes that occur and number of codes that do not; means over codebooks."""
+    used = [len(torch.unique(indices[:, book])) for book in range(len(codebook_sizes))]
     pairs = list(zip(used, codebook_sizes, strict=True))
     return {
         "usage": statistics.mean(codes / size for codes, size in pairs),

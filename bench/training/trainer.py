@@ -1,12 +1,12 @@
-"""One run's training: plain torch, one forward pass a step, the same for every quantizer.
+"""Trains one run: plain torch, one forward pass per step, the same for every quantizer.
 
 Recipe of the GSQ paper (https://arxiv.org/abs/2412.02632, section 4 and tables 16 to 21), with
-these deviations: the discriminator learns on the batch of the generator's step and not on one of
-its own, codebooks, norms and biases get no weight decay, and the weight average warms up.
+these deviations: the discriminator learns from the generator's batch, not from a batch of its own;
+codebooks, norms and biases get no weight decay; the weight average warms up.
 
-Step t depends on the state before it and on (seed, t) alone: its batch, its augmentation and its
-noise are drawn from streams seeded by t. So a checkpoint needs no random state and a resumed run
-equals an uninterrupted one.
+Step t depends only on the state before it and on (seed, t): its batch, augmentation and noise come
+from random streams seeded by t. So a checkpoint needs no random state, and a resumed run equals an
+uninterrupted one.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ from bench.training.checkpoint import load_checkpoint, save_checkpoint
 from bench.training.compilation import compile_events, compile_frame
 from bench.training.interrupt import Interrupted, StopRequest
 from bench.training.log import MetricsLog, Progress
-from bench.training.networks import Modules, parameter_groups
+from bench.training.networks import Modules, adamw
 from bench.training.norm_drift import NormDrift
 from bench.training.seeds import stream_seed
 from bench.training.step_window import StepWindow
@@ -41,23 +41,23 @@ class DivergedError(RuntimeError):
 
 
 class Trainer:
-    """Trains one autoencoder from its last checkpoint, or from step 0, to the last step.
+    """Trains one autoencoder from step 0; `restore` continues from its last checkpoint.
 
     Args:
         config: the run.
         modules: fresh networks; moved to `device`.
         images: training images.
-        directory: where checkpoint and log are kept.
+        directory: folder of checkpoint and log.
         device: where to compute.
-        autocast: compute the networks in bfloat16.
-        name: heads every line of progress.
+        autocast: whether the networks compute in bfloat16.
+        name: starts every line of progress.
 
     Attributes:
         average: the averaged weights, which are judged.
         step: steps done.
         batches_sha256: chained hash of the indices and pixel sums of all batches so far.
-        window: losses, times and health of the codes since the last log.
-        norm_drift: of the codes, from the fresh networks on, also in a resumed run.
+        step_window: losses, times and health of the codes since the last log.
+        norm_drift: of the codes since step 0, also in a resumed run.
     """
 
     def __init__(
@@ -73,31 +73,35 @@ class Trainer:
     ) -> None:
         self.config, self.images, self.directory = config, images, directory
         self.device, self.autocast, self.name = device, autocast, name
-        # Measured on a CPU: a step of recipe `tiny` takes 0.82 of its time. Not measured on CUDA.
-        for module in (modules.autoencoder, modules.discriminator, modules.perceptual):
-            if module:
-                module.to(device)
-            if module and device.type == "cpu":
-                module.to(memory_format=torch.channels_last)
+        self.step, self.batches_sha256, self.step_window = 0, "", StepWindow()
+        # The order matters. Optimizers and average refer to weights on their device, the drift
+        # starts at step 0 and not at the checkpoint, and the average is not compiled.
+        modules.move_to(device)
         self.autoencoder, self.perceptual = modules.autoencoder.train(), modules.perceptual
+        settings = config.recipe.optimizer
+        self.optimizer = adamw(self.autoencoder, settings, settings.learning_rate)
         self.adversary = (
             Adversary(modules.discriminator, config.recipe) if modules.discriminator else None
         )
-        recipe = config.recipe.optimizer
-        self.average = WeightAverage(self.autoencoder, decay=recipe.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.autoencoder, recipe.weight_decay),
-            lr=recipe.learning_rate,
-            betas=(recipe.betas[0], recipe.betas[1]),
-            fused=True,
-        )
-        self.step = 0
-        self.batches_sha256 = ""
-        self.window = StepWindow()
+        self.average = WeightAverage(self.autoencoder, decay=settings.ema_decay)
         self.norm_drift = NormDrift(self.autoencoder.bottleneck.quantizer)
-        self._restore()
-        if config.compile:  # after the average was copied, which stays as it is
+        if config.compile:
             compile_frame(modules)
+
+    def restore(self) -> None:
+        """Continues from the checkpoint in `directory`, if there is one.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged.
+        """
+        state = load_checkpoint(self.directory, device=self.device)
+        if state is None:
+            return
+        self.step, self.batches_sha256 = state["step"], state["batches_sha256"]
+        self.step_window.seconds = state["seconds"]
+        self.step_window.compile_seconds = state.get("compile_seconds", 0.0)  # absent in older ones
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
 
     def run(self) -> None:
         """Trains to the last step.
@@ -108,21 +112,43 @@ class Trainer:
         """
         progress = Progress(self.name, start=self.step, total=self.config.steps)
         log = MetricsLog(self.directory, start=self.step, tensorboard=self.config.tensorboard)
-        self.window.restart()
+        self.step_window.restart()
         try:
             with StopRequest() as stop, self._finite_checks() as check_latents, self._compiling():
-                for batch in self._batches():
-                    self._train_step(batch)
+                for batch in self.batches():
+                    self.step_on(batch)
                     progress.advance()
                     if self._due(self.config.recipe.log_every):
                         check_latents()
                         self._log(log, progress)
-                    self._keep(stop, check_latents)
+                    self._save(stop, check_latents)
         finally:
             progress.close()
             log.close()
 
-    def _batches(self) -> Iterator[Batch]:
+    def step_on(self, batch: Batch) -> None:
+        """Does one training step, without log and checkpoint."""
+        torch.manual_seed(stream_seed(self.config.seed, "quantizer_noise", self.step))
+        images = to_float(batch.images.to(self.device, non_blocking=True))
+        with self._precision():
+            output = self.autoencoder(images)
+            losses = self._losses(images, output)
+        losses["loss"] = torch.stack([loss.float() for loss in losses.values()]).sum()
+        self._update(self.optimizer, losses["loss"])
+        self.autoencoder.bottleneck.quantizer.update()
+        if self.adversary:
+            with self._precision():
+                losses["discriminator"] = self.adversary.discriminator_loss(
+                    images, output.reconstruction
+                )
+            self._update(self.adversary.optimizer, losses["discriminator"])
+        self.average.update(self.autoencoder, self.step)
+        self.step_window.add(losses, images, output)
+        self.batches_sha256 = index_digest(self.batches_sha256, _identity(batch))
+        self.step += 1
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of the steps that are not done yet."""
         return training_batches(
             self.images,
             batch_size=self.config.recipe.batch_size,
@@ -134,28 +160,10 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _train_step(self, batch: Batch) -> None:
-        torch.manual_seed(stream_seed(self.config.seed, "quantizer_noise", self.step))
-        images = to_float(batch.images.to(self.device, non_blocking=True))
-        with self._precision():
-            output = self.autoencoder(images)
-            losses = self._losses(images, output)
-        losses["loss"] = torch.stack([loss.float() for loss in losses.values()]).sum()
-        self._update(self.optimizer, losses["loss"])
-        self.autoencoder.bottleneck.quantizer.update()
-        if self.adversary:
-            with self._precision():
-                losses["discriminator"] = self.adversary.loss(images, output.reconstruction)
-            self._update(self.adversary.optimizer, losses["discriminator"])
-        self.average.update(self.autoencoder, self.step)
-        self.window.add(losses, images, output)
-        self.batches_sha256 = index_digest(self.batches_sha256, _identity(batch))
-        self.step += 1
-
     def _losses(
         self, images: Float[Tensor, "b 3 H W"], output: AutoEncoderOutput
     ) -> dict[str, Float[Tensor, ""]]:
-        """Every term of the autoencoder's loss, weighted; the quantizer's as it gave them."""
+        """Every weighted term of the autoencoder's loss; the quantizer weights its own."""
         weights, reconstruction = self.config.recipe.losses, output.reconstruction
         losses = {
             "reconstruction": weights.reconstruction_weight
@@ -165,7 +173,7 @@ class Trainer:
             distance = self.perceptual(images, reconstruction).mean()
             losses["perceptual"] = weights.perceptual_weight * distance
         if self.adversary:
-            losses["adversarial"] = self.adversary.judge(reconstruction)
+            losses["adversarial"] = self.adversary.generator_loss(reconstruction)
         return losses | {f"quantizer/{name}": loss for name, loss in output.losses.items()}
 
     def _update(self, optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:
@@ -179,34 +187,34 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast)
 
     def _finite_checks(self) -> AbstractContextManager[Callable[[], None]]:
-        """On CUDA no step waits for the check of its latents; a CPU refuses them at once."""
+        """On CUDA checks of latents are deferred, so no step synchronizes; a CPU checks at once."""
         return deferred_finite_checks() if self.device.type == "cuda" else nullcontext(lambda: None)
 
     def _compiling(self) -> AbstractContextManager[None]:
-        """The window's clocks stand still while torch compiles, in whichever step it does."""
+        """Stops the clocks of the step window while torch compiles, in whichever step that is."""
         if not self.config.compile:
             return nullcontext()
-        return compile_events(start=self.window.pause, end=self.window.resume)
+        return compile_events(start=self.step_window.pause, end=self.step_window.resume)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
     def _log(self, log: MetricsLog, progress: Progress) -> None:
-        """Fetches the window's values, the only time in between that the host waits."""
+        """Logs the step window. Between two logs, nothing else synchronizes with the device."""
         values = self.norm_drift.values()
-        values |= self.window.summary(self.autoencoder.bottleneck.quantizer.codebook_sizes)
+        values |= self.step_window.summary(self.autoencoder.bottleneck.quantizer.codebook_sizes)
         log.write(self.step, values)
         progress.show(self.step, values)
         bad = [name for name, value in values.items() if value != value or abs(value) == torch.inf]
         if "loss" in bad or "discriminator" in bad:
             raise DivergedError(f"{', '.join(bad)} not finite within the steps before {self.step}")
 
-    def _keep(self, stop: StopRequest, check_latents: Callable[[], None]) -> None:
-        """Writes the checkpoint where one is due, and ends a run that was asked to stop."""
+    def _save(self, stop: StopRequest, check_latents: Callable[[], None]) -> None:
+        """Writes a checkpoint if one is due, and ends a run that was asked to stop."""
         if stop.requested or self._due(self.config.recipe.checkpoint_every):
             check_latents()
             save_checkpoint(self.directory, self._state())
-            self.window.restart()
+            self.step_window.restart()
         if stop.requested and self.step != self.config.steps:
             raise Interrupted(f"{self.name} stopped after step {self.step}")
 
@@ -225,22 +233,12 @@ class Trainer:
         return {
             "step": self.step,
             "batches_sha256": self.batches_sha256,
-            "seconds": self.window.seconds,
-            "compile_seconds": self.window.compile_seconds,
+            "seconds": self.step_window.seconds,
+            "compile_seconds": self.step_window.compile_seconds,
             **{name: part.state_dict() for name, part in self._stateful().items()},
         }
 
-    def _restore(self) -> None:
-        state = load_checkpoint(self.directory, device=self.device)
-        if state is None:
-            return
-        self.step, self.batches_sha256 = state["step"], state["batches_sha256"]
-        self.window.seconds = state["seconds"]
-        self.window.compile_seconds = state.get("compile_seconds", 0.0)  # absent in older ones
-        for name, part in self._stateful().items():
-            part.load_state_dict(state[name])
-
 
 def _identity(batch: Batch) -> Int64[Tensor, " n"]:
-    """What was drawn and, since an index leaves crop and flip open, the sum of its pixels."""
+    """Indices of the images, and their pixel sums: an index does not tell crop and flip."""
     return torch.cat([batch.indices, batch.images.sum(dim=(1, 2, 3), dtype=torch.int64)])

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: the model that is judged."""
+"""Exponential moving average of the weights: the judged model."""
 
 import copy
 from typing import Generic, TypeVar
@@ -12,9 +12,9 @@ M = TypeVar("M", bound=nn.Module)
 class WeightAverage(Generic[M]):
     """Keeps an averaged copy of a module.
 
-    The decay rises from 0.1 to `decay` as (1 + t) / (10 + t), so that a short run is not judged by
-    its initial weights; the warm-up of TensorFlow's ExponentialMovingAverage. Past 9 / (1 - decay)
-    steps it is the constant decay of the GSQ paper. Buffers are copied, never averaged.
+    The decay rises from 0.1 to `decay` as (1 + t) / (10 + t), the warm-up of TensorFlow's
+    ExponentialMovingAverage, so a short run is not judged by its initial weights. After
+    9 / (1 - decay) steps it is constant, as in the GSQ paper. Buffers are copied, not averaged.
     """
 
     def __init__(self, module: M, *, decay: float) -> None:

@@ -1,7 +1,7 @@
-"""A harness small enough for tests: twelve pictures of 32 px, a frame of some thousand weights."""
+"""A harness small enough for tests: twelve images of 32 px, a frame of a few thousand weights."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 
 from bench import run as bench_run
+from bench.conf.compose import compose
+from bench.conf.schema import BenchConfig
+from bench.jobs import launch
 
 SMALL = (
     "recipe=smoke",
@@ -30,7 +33,7 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight training and four test pictures, smooth with some noise."""
+    """Eight training and four test images, smooth with some noise."""
     root = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(0)
     for part, count in {"train": 8, "test": 4}.items():
@@ -44,23 +47,29 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def denormals_as_before() -> Iterator[None]:
-    """Jobs flush them; in a process of tests that is undone."""
+    """Jobs flush denormals for the whole process; later tests must not notice."""
     yield
     torch.set_flush_denormal(False)
 
 
 @pytest.fixture
 def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
-    """Overrides of a run that takes a second and writes below `tmp_path`."""
+    """Overrides of a run that takes a second and writes into `tmp_path`."""
     places = [f"runs={tmp_path / 'runs'}", f"leaderboards={tmp_path / 'leaderboards'}"]
     return [*SMALL, "data=folder", f"data.root={picture_folder}", "data.workers=0", *places]
+
+
+@pytest.fixture
+def configure(arguments: list[str]) -> Callable[..., BenchConfig]:
+    """Composes the configuration of such a run, with more overrides."""
+    return lambda *overrides: compose([*arguments, *overrides])
 
 
 @pytest.fixture
 def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     """Runs the main command in this process with small settings; returns its exit code."""
     here = lambda task, *arguments: task(*arguments)  # noqa: E731
-    monkeypatch.setattr(bench_run, "run_in_fresh_process", here)
+    monkeypatch.setattr(launch, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import PatchGAN, build_discriminator
+from models import DISCRIMINATORS, build_discriminator
+from models.patchgan import PatchGAN
 
 
 def test_the_paper_patchgan_has_the_layers_of_pix2pix():
@@ -77,6 +78,18 @@ def test_an_unknown_name_lists_the_known():
 
 
 @pytest.mark.parametrize("name", ["none", "patchgan"])
-def test_an_option_that_means_nothing_is_refused(name):
-    with pytest.raises(TypeError, match="depth"):
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(ValueError, match=f"unknown option of discriminator {name}: 'depth'"):
         build_discriminator(name, depth=3)
+
+
+def test_a_plugin_adds_a_discriminator_with_an_option_of_its_own(register):
+    @register(DISCRIMINATORS, "flat")
+    class Flat(nn.Module):
+        def __init__(self, *, gain: float = 1.0) -> None:
+            super().__init__()
+            self.gain = gain
+
+    assert build_discriminator("flat", gain=2.0).gain == 2.0
+    with pytest.raises(ValueError, match="known: gain; did you mean 'gain'"):
+        build_discriminator("flat", gian=2.0)

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import lpips
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from models import PerceptualDistance, build_perceptual, perceptual
+from models import PERCEPTUAL, PerceptualDistance, build_perceptual, lpips_distances
 
 TRUNK_FILES = {"lpips_alex": "alexnet-owt-7be5be79.pth", "lpips_vgg": "vgg16-397923af.pth"}
 
@@ -37,15 +39,14 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def save_trunk(features: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+def save_trunk(features: nn.Module, monkeypatch: pytest.MonkeyPatch, constant: str):
     """Saves a trunk as torchvision does, and makes its hash the expected one."""
     state = {f"features.{key}": value for key, value in features.state_dict().items()}
     state["classifier.1.bias"] = torch.zeros(1)
-    published = perceptual._RECIPES[name]
-    torch.save(state, folder / published.trunk.file)
-    trunk = replace(published.trunk, sha256=published.trunk.sha256_found())
-    recipe = replace(published, trunk=trunk)
-    monkeypatch.setitem(perceptual._RECIPES, name, recipe)
+    published = getattr(lpips_distances, constant)
+    torch.save(state, published.path)
+    trunk = replace(published, sha256=published.sha256_found())
+    monkeypatch.setattr(lpips_distances, constant, trunk)
 
 
 def reference_lpips(features: nn.Sequential, taps: list[int], heads: list[torch.Tensor], x, y):
@@ -71,16 +72,12 @@ def reference_lpips(features: nn.Sequential, taps: list[int], heads: list[torch.
         ("lpips_vgg", "vgg16", [3, 8, 15, 22, 29]),
     ],
 )
-def test_weights_on_disk_give_the_published_formula(
-    name, net, taps, checkpoints, monkeypatch, images
-):
-    import lpips
-    import torchvision
-
+@pytest.mark.usefixtures("checkpoints")
+def test_weights_on_disk_give_the_published_formula(name, net, taps, monkeypatch, images):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         features = getattr(torchvision.models, net)(weights=None).features.requires_grad_(False)
-    save_trunk(features, checkpoints, monkeypatch, name)
+    save_trunk(features, monkeypatch, net.upper())
     distance = build_perceptual(name)
     assert distance is not None
     assert distance.identity.startswith(f"{name}-")
@@ -186,17 +183,15 @@ def test_images_too_small_for_the_trunk_are_refused(distance):
         distance(torch.zeros(1, 3, 31, 30), torch.zeros(1, 3, 31, 30))
 
 
-@pytest.mark.parametrize("name", ["lpips_alex", "lpips_vgg", "lpips_rand"])
-def test_the_smallest_side_is_the_smallest_that_the_trunk_can_pool(name):
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+def test_the_smallest_side_is_the_smallest_that_the_trunk_can_pool(net):
     """The trunk itself fails one pixel below; spatial sizes follow from its layers."""
-    recipe = perceptual._RECIPES[name]
-    import torchvision
-
-    net = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[recipe.net]
+    side = lpips_distances._MIN_SIDE[net]
+    trunk = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[net]
     with torch.device("meta"):
-        layers = net(weights=None).features[:-1]  # LPIPS does not use the last pooling
-        assert layers(torch.zeros(1, 3, recipe.min_side, recipe.min_side)).numel() > 0
-        too_small = torch.zeros(1, 3, recipe.min_side, recipe.min_side - 1)
+        layers = trunk(weights=None).features[:-1]  # LPIPS does not use the last pooling
+        assert layers(torch.zeros(1, 3, side, side)).numel() > 0
+        too_small = torch.zeros(1, 3, side, side - 1)
     with pytest.raises(RuntimeError, match="too small"):
         layers(too_small)
 
@@ -208,3 +203,27 @@ def test_none_builds_nothing():
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(ValueError, match="known: lpips_alex, lpips_rand, lpips_vgg, none"):
         build_perceptual("lpips")
+
+
+def test_a_plugin_adds_a_distance_with_options(register):
+    @register(PERCEPTUAL, "blurred_l2")
+    class BlurredL2(nn.Module):
+        min_side = 4
+
+        def __init__(self, *, pool: int = 2) -> None:
+            super().__init__()
+            self.blur = nn.AvgPool2d(pool)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.blur(x - y).square().mean(dim=(1, 2, 3))
+
+    plain, explicit, strong = (
+        build_perceptual("blurred_l2", **options) for options in ({}, {"pool": 2}, {"pool": 4})
+    )
+    assert plain.identity == explicit.identity != strong.identity
+    images = torch.eye(4).expand(1, 3, 4, 4)
+    assert strong(images, 0 * images).item() == pytest.approx(1 / 16)
+    with pytest.raises(ValueError, match="blurred_l2 needs images of at least 4x4 pixels"):
+        plain(images[..., :3], images[..., :3])
+    with pytest.raises(ValueError, match="did you mean 'pool'"):
+        build_perceptual("blurred_l2", poll=4)

@@ -1,24 +1,19 @@
 """Perceptual distances against the package `lpips` itself, with the same weights copied."""
 
 import warnings
-from dataclasses import replace
 
+import lpips
 import pytest
 import torch
 
-from models import build_perceptual, perceptual
+from models import PerceptualDistance, lpips_distances
 
 
 @pytest.fixture(scope="module", params=["alex", pytest.param("vgg", marks=pytest.mark.slow)])
 def both(request):
     """Ours, and the package's network with heads and trunk of its own until ours are copied."""
-    import lpips
-
-    name = {"alex": "lpips_rand", "vgg": "lpips_vgg"}[request.param]
-    recipes = {name: replace(perceptual._RECIPES[name], trunk=None)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(perceptual, "_RECIPES", recipes)
-        ours = build_perceptual(name)
+    network = lpips_distances._build(request.param, trunk=None)
+    ours = PerceptualDistance(name=request.param, network=network, min_side=network.min_side)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package passes torchvision a deprecated argument
         torch.manual_seed(1)

@@ -1,25 +1,25 @@
-from bench.data import files
+from bench.data import image_files
 
 
 def test_large_folders_are_identified_by_names_and_sizes(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "HASHED_AT_MOST", 3)
+    monkeypatch.setattr(image_files, "MAX_HASHED", 3)
     (tmp_path / "a.png").write_bytes(b"1234")
-    digest = files.files_digest(tmp_path, ["a.png"])
+    digest = image_files.files_digest(tmp_path, ["a.png"])
     (tmp_path / "a.png").write_bytes(b"4321")
-    assert files.files_digest(tmp_path, ["a.png"]) == digest
+    assert image_files.files_digest(tmp_path, ["a.png"]) == digest
     (tmp_path / "a.png").write_bytes(b"54321")
-    assert files.files_digest(tmp_path, ["a.png"]) != digest
+    assert image_files.files_digest(tmp_path, ["a.png"]) != digest
 
 
 def test_small_folders_are_identified_by_content(tmp_path):
     (tmp_path / "a.png").write_bytes(b"1234")
-    digest = files.files_digest(tmp_path, ["a.png"])
+    digest = image_files.files_digest(tmp_path, ["a.png"])
     (tmp_path / "a.png").write_bytes(b"4321")
-    assert files.files_digest(tmp_path, ["a.png"]) != digest
+    assert image_files.files_digest(tmp_path, ["a.png"]) != digest
 
 
 def test_images_are_listed_in_one_order_with_forward_slashes(tmp_path, write):
     write(tmp_path, "b.png", "a/z.JPG", "a.png", "a/.hidden.png")
-    listing = files.list_images(tmp_path)
+    listing = image_files.list_images(tmp_path)
     assert listing.names == ["a.png", "a/z.JPG", "b.png"]
     assert listing.ignored == 1

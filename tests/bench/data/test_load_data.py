@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
-from bench.data import DataError, load_data
+from bench.data import DATA_SETS, DataError, ImageData, load_data
+from bench.data.held_out import Subset
 
 
 @pytest.mark.parametrize("name", ["folder", "imagenet", "cifar10"])
@@ -31,3 +34,24 @@ def test_an_unknown_data_set_lists_the_known_and_the_nearest():
 def test_a_size_of_zero_is_refused():
     with pytest.raises(DataError, match="positive number of pixels, got 0"):
         load_data("photos", image_size=0)
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(DataError, match="unknown option of data set photos: 'scale'"):
+        load_data("photos", image_size=32, scale=2)
+
+
+def test_a_plugin_adds_a_data_set_with_an_option(register):
+    @register(DATA_SETS, "few")
+    def load(image_size: int, root: str | None, *, count: int = 8) -> ImageData:
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        leaves = load_data("deadleaves", image_size=image_size)
+        return replace(leaves, train=Subset(leaves.train, range(count)), description=str(root))
+
+    data = load_data("few", image_size=16, root="somewhere", count=3)
+    assert (len(data.train), data.description) == (3, "somewhere")
+    with pytest.raises(DataError, match="known: count; did you mean 'count'"):
+        load_data("few", image_size=16, cuont=3)
+    with pytest.raises(DataError, match="at least 1, got 0"):
+        load_data("few", image_size=16, count=0)

@@ -10,7 +10,7 @@ import bench.metrics
 from bench.metrics.distortions import DAMAGES, DISTORTIONS
 from bench.metrics.scattering import DIMENSION, SMALLEST_SIDE, Scattering, scattering_identity
 from bench.metrics.scattering_file import scattering_path
-from models.perceptual import _RECIPES
+from models import PERCEPTUAL
 
 CARD = (Path(bench.metrics.__file__).parent / "scattering.md").read_text(encoding="utf-8")
 VALIDATION = re.sub(r" +", " ", Path("leaderboards/metrics.md").read_text(encoding="utf-8"))
@@ -54,4 +54,4 @@ def test_its_figures_are_those_of_the_validation():
 
 
 def test_no_training_loss_is_built_on_the_extractor():
-    assert not any("scattering" in name for name in _RECIPES)
+    assert not any("scattering" in name for name in PERCEPTUAL.available())

@@ -1,6 +1,6 @@
 """Trains with `compile=true`, straight and resumed, and without; run by `test_compilation.py`.
 
-A process of its own, since the tests' run-time shape checks are no code that torch can compile.
+It needs its own process: torch cannot compile the tests' run-time shape checks.
 Prints one JSON object.
 """
 
@@ -22,7 +22,7 @@ from bench.training.trainer import Trainer
 
 
 def train(name: str, *overrides: str, copy_to: Path | None = None) -> Trainer:
-    """Four steps, or those that are missing; copies the checkpoint of step 2 to a folder."""
+    """Trains to step 4; copies the checkpoint of step 2 to a folder."""
     config = configuration("fsq", *words, *overrides)
     trainer = Trainer(
         config,
@@ -33,7 +33,8 @@ def train(name: str, *overrides: str, copy_to: Path | None = None) -> Trainer:
         autocast=False,
         name=name,
     )
-    step = trainer._train_step
+    trainer.restore()
+    step = trainer.step_on
 
     def copying(batch):
         if copy_to and trainer.step == 2:
@@ -41,7 +42,7 @@ def train(name: str, *overrides: str, copy_to: Path | None = None) -> Trainer:
             shutil.copy(folder / name / "checkpoint.pt", copy_to)
         step(batch)
 
-    trainer._train_step = copying
+    trainer.step_on = copying
     trainer.run()
     return trainer
 
@@ -57,7 +58,7 @@ def losses(name: str) -> list[float]:
 
 
 root, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
-if __name__ == "__main__":  # the run of its own process imports this file again
+if __name__ == "__main__":  # the process of the run imports this file again
     compiled = train("compiled", "compile=true", copy_to=folder / "resumed")
     resumed = train("resumed", "compile=true")
     train("eager")
@@ -73,7 +74,7 @@ if __name__ == "__main__":  # the run of its own process imports this file again
                 "equal": all(map(torch.equal, weights(compiled), weights(resumed))),
                 "compiled": losses("compiled"),
                 "eager": losses("eager"),
-                "seconds": [compiled.window.seconds, compiled.window.compile_seconds],
+                "seconds": [compiled.step_window.seconds, compiled.step_window.compile_seconds],
             }
         )
     )

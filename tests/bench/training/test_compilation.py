@@ -1,10 +1,10 @@
-"""compile=true: what is compiled, that its time stands apart, and that nothing else changes."""
+"""compile=true: what is compiled, that its time is counted separately, and what stays equal."""
 
 import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,13 @@ import torch
 from records import protocol, record
 from torch import nn
 
-from bench.conf.operating_point import resolve
-from bench.conf.schema import ConfigError
-from bench.data import load_data
+from bench.command_line import UsageError
 from bench.leaderboard import render
 from bench.record import read_records, table_name
-from bench.speed.steps import configuration
 from bench.training.compilation import check_compiler, compile_events
-from bench.training.networks import build_modules
 from bench.training.step_window import StepWindow
-from bench.training.trainer import Trainer
 from models import Encoder, PerceptualDistance
 
-CPU = torch.device("cpu")
 SCRIPT = Path(__file__).with_name("compiled_training.py")
 
 
@@ -35,7 +29,7 @@ def _no_remembered_check():
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Instead of torch's compiler a wrapper that notes the calls; returns the notes."""
+    """Replaces torch's compiler by a wrapper; returns the list of modules that were called."""
     calls: list[nn.Module] = []
 
     def compile_(module: nn.Module, **options: bool) -> None:
@@ -57,45 +51,33 @@ class Difference(nn.Module):
 
 
 @pytest.fixture
-def trainer(arguments, tmp_path):
-    def build(*overrides: str) -> Trainer:
-        config = configuration("gsq", *arguments, *overrides)
-        images = load_data("folder", image_size=32, root=config.data.root).train
-        modules = build_modules(config, resolve(config.quantizer, config.rate))
-        distance = PerceptualDistance(name="small", network=Difference(), min_side=1)
-        modules = replace(modules, perceptual=distance)
-        places = {"directory": tmp_path / "run", "device": CPU, "autocast": False, "name": "test"}
-        return Trainer(config, modules, images, **places)
-
-    return build
+def small(trainer):
+    """Builds a trainer with all four parts that can be compiled."""
+    distance = PerceptualDistance(name="small", network=Difference(), min_side=1)
+    return partial(trainer, "quantizer=gsq", perceptual=distance)
 
 
-def test_the_parts_that_all_quantizers_share_are_compiled_and_no_other(trainer, compiled):
-    run = trainer("compile=true")
+def test_only_the_parts_that_all_quantizers_share_are_compiled(small, compiled):
+    run = small("compile=true")
     run.run()
     frame = run.autoencoder
     shared = [frame.encoder, frame.decoder, run.adversary.discriminator, run.perceptual]
     assert {id(module) for module in compiled} == {id(module) for module in shared}
     assert [compiled.count(module) for module in shared] == [4, 4, 12, 4]
-
-
-def test_without_the_option_nothing_is_compiled(trainer, compiled):
-    trainer().run()
-    assert not compiled
-
-
-def test_the_average_that_is_judged_is_not_compiled(trainer, compiled):
-    run = trainer("compile=true")
-    run.run()
     compiled.clear()
-    run.average.module(torch.zeros(1, 3, 32, 32))
+    run.average.module(torch.zeros(1, 3, 32, 32))  # the average is judged
     assert not compiled
 
 
-def test_a_checkpoint_serves_with_and_without_compilation(trainer, compiled):
-    first = trainer("compile=true", "recipe.steps=2")
+def test_without_the_option_nothing_is_compiled(small, compiled):
+    small().run()
+    assert not compiled
+
+
+def test_a_checkpoint_serves_with_and_without_compilation(small, compiled):
+    first = small("compile=true", "recipe.steps=2")
     first.run()
-    second = trainer("recipe.steps=2")
+    second = small("recipe.steps=2")
     assert second.step == 2
     names, others = (list(run.autoencoder.state_dict()) for run in (first, second))
     assert names == others
@@ -115,7 +97,7 @@ def test_compilation_stops_the_clocks_of_the_steps(monkeypatch):
     assert window.compile_seconds == 40.0
 
 
-def test_the_compiler_is_heard_within_the_block_alone():
+def test_compile_events_are_seen_only_within_the_block():
     events = []
 
     def twice(x: torch.Tensor) -> torch.Tensor:
@@ -149,7 +131,7 @@ def test_a_machine_that_cannot_compile_says_so_before_the_run(bench, tmp_path, c
 def test_on_cuda_it_is_triton_that_may_be_missing(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
     monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
-    with pytest.raises(ConfigError, match="Triton"):
+    with pytest.raises(UsageError, match="Triton"):
         check_compiler(torch.device("cuda"))
 
 
@@ -203,13 +185,13 @@ def test_compiled_training_resumes_exactly_and_agrees_with_eager_training(
         env=os.environ | {"PYTHONPATH": root},
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["code"] == 0
-    timing = found["record"]["timing"]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["code"] == 0
+    timing = result["record"]["timing"]
     assert 0 < timing["train_seconds"] < timing["compile_seconds"]
-    assert not [name for name in found["names"] if "_orig_mod" in name]
-    assert found["resumed"] == [3, 4]
-    assert found["equal"]
-    assert found["compiled"] == pytest.approx(found["eager"], rel=1e-5)
-    seconds, compile_seconds = found["seconds"]
+    assert not [name for name in result["names"] if "_orig_mod" in name]
+    assert result["resumed"] == [3, 4]
+    assert result["equal"]
+    assert result["compiled"] == pytest.approx(result["eager"], rel=1e-5)
+    seconds, compile_seconds = result["seconds"]
     assert 0 < seconds < compile_seconds

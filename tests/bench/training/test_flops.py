@@ -2,24 +2,19 @@ import copy
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from bench.codec import _CONF
 from bench.conf.operating_point import resolve
-from bench.conf.schema import parse, register_schema
 from bench.data import load_data
 from bench.training.flops import train_step_flops
 from bench.training.networks import build_modules
 
 
 @pytest.fixture
-def counted(arguments, picture_folder):
-    """FLOPs of a run with some overrides, and its modules."""
+def counted(configure, picture_folder):
+    """FLOPs of a run with some overrides."""
 
     def count(*overrides):
-        register_schema()
-        with initialize_config_dir(_CONF, version_base="1.3"):
-            config = parse(compose("config", overrides=[*arguments, *overrides]))
+        config = configure(*overrides)
         modules = build_modules(config, resolve(config.quantizer, config.rate))
         before = copy.deepcopy(modules.autoencoder.state_dict())
         images = load_data("folder", image_size=32, root=str(picture_folder)).train
@@ -36,7 +31,7 @@ def counted(arguments, picture_folder):
 
 @pytest.fixture
 def of_more_codes(counted):
-    """FLOPs that 1024 codes of eight channels take beyond those of 256."""
+    """FLOPs with 1024 codes of eight channels minus FLOPs with 256."""
 
     def count(quantizer):
         settings = (f"quantizer={quantizer}", "quantizer.latent_channels=8")
@@ -54,14 +49,14 @@ def test_twice_the_images_take_twice_the_operations(counted):
     assert twice == 2 * once > 0
 
 
-def test_the_search_counts_two_operations_a_channel_for_each_latent_and_code(of_more_codes):
-    """A frozen codebook takes part in no other product: vq only looks up."""
+def test_the_search_counts_two_operations_per_channel_for_each_latent_and_code(of_more_codes):
+    """In vq the codebook takes part in no other product: codes are looked up."""
     latents = 4 * 64
     assert of_more_codes("vq") == 2 * latents * 8 * (1024 - 256)
 
 
 def test_the_four_products_of_soft_codes_count(of_more_codes):
-    """Logits, and the gradients of probabilities, of latents and of codes."""
+    """Logits, and the gradients of probabilities, latents and codes."""
     latents = 4 * 64
     assert of_more_codes("ibq") == 4 * 2 * latents * 8 * (1024 - 256)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bench.training.seeds import STREAMS, seeded, stream_seed
+from bench.training.seeds import STREAMS, random_stream, stream_seed
 
 
 def test_streams_seeds_and_steps_all_differ():
@@ -21,16 +21,16 @@ def test_stream_seeds_never_change():
     assert stream_seed(1, "data", 5) == 5659198870074890832
 
 
-def test_unknown_stream_lists_the_known():
+def test_an_unknown_stream_lists_the_known_ones():
     with pytest.raises(ValueError, match="init_frame"):
         stream_seed(0, "init")
 
 
-def test_seeded_block_leaves_the_generator_outside_untouched():
+def test_a_random_stream_leaves_the_generator_outside_untouched():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    with seeded(0, "init_frame"):
+    with random_stream(0, "init_frame"):
         first = torch.rand(4)
     assert torch.equal(torch.get_rng_state(), before)
-    with seeded(0, "init_frame"):
+    with random_stream(0, "init_frame"):
         assert torch.equal(torch.rand(4), first)

@@ -9,7 +9,7 @@ from models import AutoEncoderOutput
 
 
 def output(codes: torch.Tensor, *, error: float = 0.1, scale: float = 1.0, step: float = 0.5):
-    """Reconstruction of a black image, and a latent of `scale` with an error of `step`."""
+    """Output for a grey image: pixels off by `error`, latents of size `scale` off by `step`."""
     latent = torch.full((1, 2, *codes.shape[2:]), scale)
     reconstruction = torch.zeros(1, 3, 2, 2) + error
     return AutoEncoderOutput(reconstruction, latent, latent + step, codes, {})
@@ -30,7 +30,7 @@ def test_summary_averages_losses_and_counts_codes_over_the_window():
     assert values["psnr_db"] == pytest.approx(10 * math.log10(4 / 0.01), abs=1e-4)
 
 
-def test_summary_starts_afresh():
+def test_a_summary_starts_a_new_window():
     window = StepWindow()
     add(window, 1.0, [[0]])
     window.summary((2,))
@@ -40,7 +40,7 @@ def test_summary_starts_afresh():
     assert values["usage"] == 0.5
 
 
-def test_a_continuous_latent_has_no_codes_whose_health_could_be_told():
+def test_a_continuous_latent_has_no_health_of_codes():
     window = StepWindow()
     none = torch.zeros(1, 0, 1, 1, dtype=torch.int64)
     window.add({"loss": torch.tensor(1.0)}, torch.zeros(1, 3, 2, 2), output(none, error=0))
@@ -49,7 +49,7 @@ def test_a_continuous_latent_has_no_codes_whose_health_could_be_told():
     assert values["psnr_db"] == math.inf
 
 
-def test_dead_codes_are_those_that_the_window_never_shows():
+def test_dead_codes_do_not_occur_in_the_window():
     window = StepWindow()
     add(window, 1.0, [[0, 1], [0, 1]])
     add(window, 3.0, [[1, 1], [2, 1]])
@@ -76,7 +76,7 @@ def test_quantization_snr_at_its_limits(scale, step, snr_db):
     assert window.summary((2,))["quantization_snr_db"] == snr_db
 
 
-def test_quantization_snr_is_counted_in_float32():
+def test_quantization_snr_is_computed_in_float32():
     """Squares in bfloat16 would be off by up to 0.4 %, and a float16 overflows at 256."""
     window = StepWindow()
     half = output(torch.zeros(1, 1, 1, 1, dtype=torch.int64), scale=300.0, step=30.0)
@@ -85,7 +85,7 @@ def test_quantization_snr_is_counted_in_float32():
     assert window.summary((2,))["quantization_snr_db"] == pytest.approx(20, abs=1e-4)
 
 
-def test_no_step_waits_for_the_device(monkeypatch):
+def test_no_step_synchronizes_with_the_device(monkeypatch):
     step = output(torch.zeros(1, 1, 1, 1, dtype=torch.int64))
     for name in ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__"):
         monkeypatch.setattr(torch.Tensor, name, None, raising=False)
@@ -97,12 +97,12 @@ def test_a_step_keeps_no_graph():
     step = output(codes)
     step = replace(step, latent=step.latent.requires_grad_())
     window.add({"loss": torch.tensor(1.0)}, torch.zeros(1, 3, 2, 2), step)
-    kept = window._latent_powers + window._quantization_errors
-    assert len(kept) == 2
-    assert not any(value.requires_grad for value in kept)
+    values = window._latent_powers + window._quantization_errors
+    assert len(values) == 2
+    assert not any(value.requires_grad for value in values)
 
 
-def test_time_skips_the_first_window_and_sums_all():
+def test_the_median_skips_the_first_window_and_the_sum_does_not():
     window = StepWindow()
     assert window.median_ms_per_step is None
     for _ in range(3):
@@ -113,7 +113,7 @@ def test_time_skips_the_first_window_and_sums_all():
     assert window.seconds > 0
 
 
-def test_share_is_the_processor_time_of_all_threads(monkeypatch):
+def test_the_share_counts_the_processor_time_of_all_threads(monkeypatch):
     clocks = {"perf_counter": iter([0.0, 4.0, 4.0]), "process_time": iter([0.0, 6.0, 6.0])}
     for name, times in clocks.items():
         monkeypatch.setattr(f"time.{name}", times.__next__)

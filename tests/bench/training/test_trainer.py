@@ -1,18 +1,15 @@
-"""Resuming is exact, and only the quantizer differs between quantizers."""
+"""A resumed run equals an uninterrupted one, and runs differ only in the quantizer."""
 
 import math
 import os
+import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.conf.operating_point import resolve
-from bench.conf.schema import BenchConfig, parse, register_schema
-from bench.data import load_data
 from bench.training.checkpoint import CheckpointError
 from bench.training.interrupt import Interrupted
 from bench.training.log import MetricsLog
@@ -27,40 +24,10 @@ from quantizers import NonFiniteLatentError, available
 from quantizers.base import deferred_finite_checks
 
 
-@pytest.fixture
-def configure(arguments):
-    def build(*overrides: str) -> BenchConfig:
-        register_schema()
-        conf = str(Path("bench/conf").resolve())
-        with initialize_config_dir(config_dir=conf, version_base="1.3"):
-            return parse(compose("config", overrides=[*arguments, *overrides]))
-
-    return build
-
-
-@pytest.fixture
-def trainer(configure, picture_folder, tmp_path):
-    images = load_data("folder", image_size=32, root=str(picture_folder)).train
-
-    def build(*overrides: str, directory: str = "run", device: str = "cpu") -> Trainer:
-        config = configure(*overrides)
-        return Trainer(
-            config,
-            build_modules(config, resolve(config.quantizer, config.rate)),
-            images,
-            directory=tmp_path / directory,
-            device=torch.device(device),
-            autocast=config.precision == "bfloat16",
-            name="test",
-        )
-
-    return build
-
-
 def at_a_rate(name: str) -> tuple[str, str]:
-    """Overrides that select a quantizer at a rate it has, 10 bits where it can."""
-    node = OmegaConf.load(f"bench/conf/quantizer/{name}.yaml")
-    rates = node.get("rates", {10: None})
+    """Overrides that select a quantizer at a rate it has: 10 bits, or its lowest."""
+    settings = OmegaConf.load(f"bench/conf/quantizer/{name}.yaml")
+    rates = settings.get("rates", {10: None})
     return f"quantizer={name}", f"rate={10 if 10 in rates else min(rates)}"
 
 
@@ -75,50 +42,49 @@ def state(trainer: Trainer) -> dict:
     }
 
 
-def kill_after(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process dies in the step after `step`, past its last checkpoint."""
-    true_step = trainer._train_step
-
-    def dying_step(batch):
-        if trainer.step == step:
-            raise MemoryError("killed")
-        true_step(batch)
-
-    monkeypatch.setattr(trainer, "_train_step", dying_step)
-
-
 @pytest.mark.parametrize("quantizer", available())
-def test_a_killed_and_resumed_run_equals_a_straight_one_bit_for_bit(
-    trainer, quantizer, monkeypatch
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    trainer, quantizer, tmp_path, monkeypatch
 ):
-    settings = (*at_a_rate(quantizer), "recipe.steps=4", "recipe.checkpoint_every=2")
+    settings = (*at_a_rate(quantizer), "recipe.steps=3", "recipe.checkpoint_every=1")
     straight = trainer(*settings, directory="straight")
+    step_on = straight.step_on
+
+    def copying_step(batch):
+        if straight.step == 1:
+            shutil.copytree(tmp_path / "straight", tmp_path / "resumed")
+        step_on(batch)
+
+    monkeypatch.setattr(straight, "step_on", copying_step)
     straight.run()
-    killed = trainer(*settings)
-    kill_after(killed, 3, monkeypatch)
-    with pytest.raises(MemoryError):
-        killed.run()
-    resumed = trainer(*settings)
-    assert resumed.step == 2
-    torch.rand(17)  # whatever happened to the global generator in between does not matter
+    resumed = trainer(*settings, directory="resumed")
+    assert resumed.step == 1
+    torch.rand(17)  # draws from the global generator in between do not matter
     resumed.run()
     assert resumed.batches_sha256 == straight.batches_sha256
     for name, tensors in state(straight).items():
-        again = state(resumed)[name]
-        assert len(tensors) == len(again) > 0
-        assert all(torch.equal(a, b) for a, b in zip(tensors, again, strict=True)), name
+        others = state(resumed)[name]
+        assert len(tensors) == len(others) > 0
+        assert all(map(torch.equal, tensors, others)), name
 
 
-def test_the_log_of_a_resumed_run_has_every_step_once(trainer, tmp_path, monkeypatch):
-    settings = ("recipe.steps=8", "recipe.checkpoint_every=4", "recipe.log_every=1")
+def test_a_killed_and_resumed_run_logs_every_step_once(trainer, tmp_path, monkeypatch):
+    settings = ("recipe.steps=4", "recipe.checkpoint_every=2", "recipe.log_every=1")
     trainer(*settings, directory="straight").run()
     killed = trainer(*settings)
-    kill_after(killed, 6, monkeypatch)
+    step_on = killed.step_on
+
+    def dying_step(batch):
+        if killed.step == 3:  # past the last checkpoint
+            raise MemoryError("killed")
+        step_on(batch)
+
+    monkeypatch.setattr(killed, "step_on", dying_step)
     with pytest.raises(MemoryError):
         killed.run()
     trainer(*settings).run()
     lines, straight = (MetricsLog.lines(tmp_path / name) for name in ("run", "straight"))
-    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert {"loss", "psnr_db", "usage", "discriminator", "ms_per_step"} <= set(lines[0])
     for key in ("loss", "quantization_snr_db", "code_norm_drift", "dead_codes"):
         assert [line[key] for line in lines] == [line[key] for line in straight], key
@@ -135,16 +101,16 @@ def test_training_moves_frame_codebook_discriminator_and_average(trainer):
     assert run.autoencoder.bottleneck.quantizer.codebook.grad is not None
 
 
-def test_interrupt_keeps_a_checkpoint_of_the_last_whole_step(trainer, monkeypatch):
+def test_an_interrupt_leaves_a_checkpoint_of_the_last_complete_step(trainer, monkeypatch):
     run = trainer("recipe.steps=50", "recipe.checkpoint_every=50")
-    true_step = run._train_step
+    step_on = run.step_on
 
     def interrupting_step(batch):
-        true_step(batch)
+        step_on(batch)
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run, "_train_step", interrupting_step)
+    monkeypatch.setattr(run, "step_on", interrupting_step)
     with pytest.raises(Interrupted, match="after step 3"):
         run.run()
     assert trainer("recipe.steps=50", "recipe.checkpoint_every=50").step == 3
@@ -152,15 +118,15 @@ def test_interrupt_keeps_a_checkpoint_of_the_last_whole_step(trainer, monkeypatc
 
 @pytest.mark.parametrize(("log_every", "error"), [(1, DivergedError), (4, NonFiniteLatentError)])
 def test_a_loss_that_is_not_finite_ends_the_run(trainer, log_every, error):
-    """Seen at the next line of the log, or by the quantizer in the step after."""
+    """The next line of the log shows it, or the quantizer in the step after."""
     overflow = "recipe.losses.reconstruction_weight=1e39"
     with pytest.raises(error):
         trainer(overflow, f"recipe.log_every={log_every}").run()
 
 
-def test_deferred_checks_end_the_run_before_anything_is_kept(trainer, tmp_path, monkeypatch):
+def test_deferred_checks_end_the_run_before_anything_is_saved(trainer, tmp_path, monkeypatch):
     weight = "recipe.losses.reconstruction_weight=1e39"
-    run = trainer("quantizer=fsq", weight, "recipe.log_every=4")  # a search would refuse NaN itself
+    run = trainer("quantizer=fsq", weight, "recipe.log_every=4")  # a search would itself refuse NaN
     monkeypatch.setattr(run, "_finite_checks", deferred_finite_checks)
     with pytest.raises(NonFiniteLatentError, match="of the last 2 forward passes"):
         run.run()
@@ -171,16 +137,16 @@ def test_deferred_checks_end_the_run_before_anything_is_kept(trainer, tmp_path, 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("quantizer", available())
-def test_on_a_gpu_no_step_makes_the_host_wait(trainer, quantizer):
+def test_on_a_gpu_no_step_synchronizes(trainer, quantizer):
     run = trainer(*at_a_rate(quantizer), "precision=bfloat16", device="cuda")
-    first, second, *_ = run._batches()
+    first, second, *_ = run.batches()
     assert first.images.is_pinned()
     with deferred_finite_checks():
-        run._train_step(first)  # builds kernels and the state of the optimizers
+        run.step_on(first)  # builds kernels and the state of the optimizers
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            run._train_step(second)
+            run.step_on(second)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -196,13 +162,13 @@ def test_on_a_cpu_every_convolution_works_on_channels_last(trainer):
                         output.is_contiguous(memory_format=torch.channels_last)
                     )
                 )
-    run._train_step(next(run._batches()))
+    run.step_on(next(run.batches()))
     assert layouts
     assert all(layouts)
 
 
-def test_layout_and_fused_optimizer_move_no_loss_beyond_rounding(trainer, monkeypatch):
-    """At a small learning rate: at the recipe's, Adam turns rounding into steps of full size."""
+def test_layout_and_fused_optimizer_change_losses_only_by_rounding(trainer, monkeypatch):
+    """At a small learning rate; at the recipe's, Adam turns rounding into steps of full size."""
     slow = (
         "recipe.optimizer.learning_rate=1e-5",
         "recipe.optimizer.discriminator_learning_rate=1e-5",
@@ -214,11 +180,11 @@ def test_layout_and_fused_optimizer_move_no_loss_beyond_rounding(trainer, monkey
         part.to(memory_format=torch.contiguous_format)
     for group in plain.optimizer.param_groups + plain.adversary.optimizer.param_groups:
         group["fused"] = False
-    for step_run, step_plain in zip(run._batches(), plain._batches(), strict=True):
-        run._train_step(step_run)
-        plain._train_step(step_plain)
-    for name, losses in run.window._losses.items():
-        torch.testing.assert_close(losses, plain.window._losses[name], rtol=1e-5, atol=1e-7)
+    for step_run, step_plain in zip(run.batches(), plain.batches(), strict=True):
+        run.step_on(step_run)
+        plain.step_on(step_plain)
+    for name, losses in run.step_window._losses.items():
+        torch.testing.assert_close(losses, plain.step_window._losses[name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_damaged_checkpoint_says_what_to_remove(trainer, tmp_path):
@@ -234,10 +200,9 @@ def test_bfloat16_autocast_trains_with_finite_losses(trainer, tmp_path):
     assert all(math.isfinite(value) for line in lines for value in line.values())
 
 
-def test_runs_without_a_discriminator(trainer):
-    run = trainer("recipe.discriminator.name=none")
-    run.run()
-    assert run.step == 4
+def test_a_run_needs_no_discriminator(trainer, tmp_path):
+    trainer("recipe.discriminator.name=none").run()
+    assert "discriminator" not in MetricsLog.lines(tmp_path / "run")[-1]
 
 
 def test_frame_and_discriminator_start_equal_for_every_quantizer(configure):
