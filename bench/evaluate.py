@@ -165,7 +165,7 @@ def evaluate_pairs(
     numbers = {key: float(values.double().mean()) for key, values in per_image.items()}
     psnr = mean_psnr_db(per_image["psnr_db"])
     numbers |= {"psnr_db": psnr.finite_mean_db, "exact_images": float(psnr.exact_images)}
-    leave_group_out = {}
+    leave_group_out: dict[str, list[float]] = {}
     for key, metric in requests.items():
         if metric.kind == "pooled":
             numbers[key] = float(metric.function(per_image["psnr_db"]))

@@ -31,7 +31,7 @@ def metrics_by_name(names: Iterable[str], *, extractor: Extractor) -> list[Reque
         ValueError: an unknown metric or extractor, or an extractor for a metric without features.
     """
     extractors = {"": extractor, extractor.name: extractor}
-    requested = {}
+    requested: dict[str, RequestedMetric] = {}
     for typed in names:
         name, colon, features = _SHORT.get(typed, typed).partition(":")
         known = {metric.name for metric in METRICS.values() if metric.function} | _SHORT.keys()

@@ -79,6 +79,7 @@ def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.metrics.extractor import EXTRACTORS
     from bench.report.metric import METRICS
 
+    EXTRACTORS.lookup("scattering")  # the built-in ones are registered only once
     monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
     metrics = METRICS.copy()
     for module in ("bench.report.metric", "bench.metrics.by_name"):

@@ -238,12 +238,6 @@ def test_a_plugin_brings_metrics_of_every_kind_and_an_extractor(tmp_path, forget
     assert record["metrics"]["worst_psnr_db"] == min(record["per_image"]["psnr_db"])
 
 
-def test_three_images_are_too_few_for_precision(tmp_path, capsys):
-    write(tmp_path, count=3)
-    assert run(tmp_path, "extractor=scattering", "metrics=precision") == 2
-    assert "precision needs at least 4 images, got 3" in capsys.readouterr().err
-
-
 def test_the_images_are_in_the_identity_however_they_are_batched(tmp_path, monkeypatch):
     write(tmp_path)
     for pixels in (2**20, 2 * 40 * 40):
