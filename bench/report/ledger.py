@@ -122,7 +122,7 @@ def _no_retry(records: Sequence[Record]) -> Check:
         for record in records
         if not set(range(1, record.attempt)) <= attempts.get(record.run, set())
     }
-    meaning = "every earlier attempt at the same run is here and ended well"
+    meaning = "every earlier attempt at the same run is recorded and ended well"
     return Check("no retry", meaning, frozenset(failed))
 
 
@@ -174,7 +174,9 @@ def _spent(name: str) -> Callable[[Record], Any]:
 
 _RULES = (
     _Rule(
-        "configuration", "resolved configurations are equal without the quantizer", _configuration
+        "configuration",
+        "resolved configurations are equal except for the quantizer",
+        _configuration,
     ),
     _Rule(
         "frame weights",
@@ -190,7 +192,7 @@ _RULES = (
     ),
     _Rule(
         "batch order",
-        "training batches are the same in the same order, by hash",
+        "training batches are the same and in the same order, by hash",
         _batches,
         by_seed=True,
     ),
@@ -201,23 +203,23 @@ _RULES = (
     _Rule("perceptual networks", "perceptual loss and metric are the same, by hash", _networks),
     _Rule(
         "rate",
-        f"nominal bits per position are within {RATE_TOLERANCE:.0%} of the class",
+        f"nominal bits per position are within {RATE_TOLERANCE:.0%} of the rate",
         _rate_is_met,
         expected=Value(True),
     ),
-    _Rule("steps", "as many training steps were done", _spent("steps")),
-    _Rule("samples", "as many training images were seen", _spent("samples")),
+    _Rule("steps", "the number of training steps is the same", _spent("steps")),
+    _Rule("samples", "the number of training images seen is the same", _spent("samples")),
     _Rule(
         "schedule", "the optimizers ended with the same learning rates", _spent("learning_rates")
     ),
     _Rule(
         "device",
-        "kind of device and precision are equal",
+        "device type and precision are the same",
         lambda record: [record.protocol["device"], record.protocol["precision"]],
     ),
     _Rule(
         "tuning",
-        "as many tuning trials were made, under one ruleset",
+        "the ruleset and the number of tuning trials are the same",
         lambda record: record.tuning or None,
     ),
 )

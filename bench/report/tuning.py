@@ -1,8 +1,10 @@
-"""What trials found: the chosen settings, and how much of a gain is tuning. Needs no torch.
+"""What tuning trials found: the chosen settings and how much tuning gains. Needs no torch.
 
-The expected best of k trials is the mean, over all subsets of k of the n trials, of the subset's
-best value: sum_i v_(i) C(i - 1, k - 1) / C(n, k) for values in rising order (Dodge et al., "Show
-Your Work", EMNLP 2019, https://arxiv.org/abs/1909.03004, whose draws are with replacement).
+The expected best of k trials is the mean, over all subsets of k of the n trials, of the best value
+in the subset: sum_i v_(i) C(i - 1, k - 1) / C(n, k) for values from worst to best (Dodge et al.,
+"Show Your Work", EMNLP 2019, https://arxiv.org/abs/1909.03004).
+
+Deviation: the paper draws trials with replacement.
 """
 
 import math
@@ -53,7 +55,7 @@ class Trials:
         return self.records[costs.index(min(costs))]
 
     def setting(self, record: Record) -> dict[str, Any]:
-        """What a trial set, among what the method's YAML offers for tuning."""
+        """The values of a trial for what the method's YAML offers for tuning."""
         used = record.quantizer["hyperparameters"]
         return {name: used[name] for name in quantizer_yaml(self.quantizer).get("tune", {})}
 
@@ -98,9 +100,9 @@ def _section(groups: Sequence[Trials]) -> str:
         f"## {table_title(protocol)}",
         "",
         f"{protocol['data']['description']}. Trial 1 is the published setting, the others are "
-        f"quasi-random; each has one seed. The best {metric.name} is chosen. Best of k: the mean, "
-        "over all subsets of k trials, of the best in the subset; how much it still rises says how "
-        "much of a result is tuning.",
+        f"quasi-random; each has one seed. The trial with the best {metric.name} is chosen. Best "
+        "of k is the mean, over all subsets of k trials, of the best value in the subset; how "
+        "much it still rises shows how much of a result is tuning.",
         "",
         f"| quantizer | trials | published | {' | '.join(f'best of {k + 1}' for k in range(most))} "
         "| chosen |",
@@ -141,7 +143,7 @@ def _failure_lines(groups: Sequence[Trials]) -> list[str]:
 
 
 def typed_beside(record: Record) -> list[str]:
-    """What was typed for a trial beside its quantizer's settings, its seed and its split."""
+    """What was typed for a trial besides its quantizer's settings, its seed and its split."""
     own = ("quantizer=", "quantizer.", "seed=", "split=")
     return sorted(a for a in shlex.split(record.command)[3:] if not a.startswith(own))
 
