@@ -3,15 +3,12 @@
 `bench.report.curves` says what is assumed between two budgets. This module needs no torch.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 from bench.record import Record, canonical_sha256, grouped
 from bench.report.budgets_plot import svg
 from bench.report.crossings import UNITS, crossings, without_common_range
 from bench.report.curves import TRACKS, Curve, curves_of
-from bench.report.metric import Metric
-from bench.report.rows import Row
 from bench.report.table import table_title
 from bench.report.timing import process_line
 
@@ -74,18 +71,11 @@ def _budgets_table(curves: Sequence[Curve]) -> str:
     ]
     for curve in curves:
         by_steps = {row.records[0].protocol["steps"]: row for row in curve.rows}
-        cells = [_cell(by_steps.get(steps), curve.metric) for steps in budgets]
+        rows = [by_steps.get(steps) for steps in budgets]
+        cells = [row.metrics[curve.metric.name].rounded() if row else "" for row in rows]
         seeds = " / ".join(str(len(row.records)) for row in curve.rows)
         lines.append(f"| {curve.title} | {' | '.join(cells)} | {seeds} |")
     return "\n".join(lines)
-
-
-def _cell(row: Row | None, metric: Metric) -> str:
-    if row is None:
-        return ""
-    mean = row.metrics[metric.name]
-    spread = "" if math.isnan(mean.spread) else f" ± {mean.spread:.2g}"
-    return f"{mean.value:.4g}{spread}"
 
 
 def _crossing_lines(curves: Sequence[Curve], track: str) -> list[str]:

@@ -16,7 +16,7 @@ from bench.report.comparison import (
 from bench.report.ledger import Check
 from bench.report.metric import Metric, metric_of, table_metrics
 from bench.report.ranking import Floor
-from bench.report.rows import Row
+from bench.report.rows import Row, ending
 from bench.report.table import Table
 from bench.report.timing import machine, timing_lines
 
@@ -103,7 +103,7 @@ def floor_line(floor: Floor | None, record: Record) -> str:
 def failure_lines(rows: Sequence[Row]) -> list[str]:
     """Runs that did not end well, with their reasons."""
     return [
-        f"- {row.title}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        f"- {row.title}, seed {record.seed}: {ending(record)}"
         for row in rows
         for record in row.records
         if record.status != "ok"

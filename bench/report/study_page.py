@@ -8,7 +8,6 @@ studies ask which settings collapse. A leaderboard gives such a row no rank. A r
 fairness check is shown but not used.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from bench.report.ledger import Check, check_records, failed_checks
 from bench.report.markdown import markdown_table
 from bench.report.metric import extra_metrics, metric_of, rank_metric
 from bench.report.ranking import find_floor
-from bench.report.rows import last_attempts, status_of
+from bench.report.rows import ending, last_attempts, mean_of, status_of
 from bench.report.table import table_title
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
@@ -114,18 +113,18 @@ def _cells(
 ) -> dict[str, str]:
     """One row of the table of points; the keys are the column heads."""
     rate = next((record.rate for record in group if record.rate), {})
-    measured = [r.rate for r in group if r.rate.get("measured_bits_per_position") is not None]
-    joint = [rate.get("joint_bits_per_position") for rate in measured]
+    measured = [r for r in group if r.rate.get("measured_bits_per_position") is not None]
+    joint = [record.rate.get("joint_bits_per_position") for record in measured]
     keys = ["psnr_db", "ssim", protocol["extractor"]["metric"]]
     metrics = [metric_of(protocol, key) for key in (*keys, "usage", "perplexity")]
     metrics[3:3] = extra_metrics(protocol)
     return {
         "point": point.name,
         "bits/position": _number(rate.get("bits_per_position"), 2),
-        "measured bits": _mean([r.rate.get("measured_bits_per_position") for r in group]),
-        "joint bits": "-" if None in joint else _mean(joint),
+        "measured bits": _mean(group, "rate", "measured_bits_per_position"),
+        "joint bits": "-" if None in joint else _mean(measured, "rate", "joint_bits_per_position"),
         "bits/pixel": _number(rate.get("bits_per_pixel"), 4),
-        **{m.title: _mean([r.metrics.get(m.name) for r in group], m.factor) for m in metrics},
+        **{m.title: _mean(group, "metrics", m.name, m.factor) for m in metrics},
         "seeds": ", ".join(str(record.seed) for record in group),
         "status": f"unfair: {', '.join(unfair)}" if unfair else status_of(group),
     }
@@ -155,7 +154,7 @@ def _reading_lines(protocol: Mapping[str, Any]) -> list[str]:
 def _ends(points: Sequence[Point], runs: Runs) -> list[str]:
     """Runs that did not end well, with their reasons and what they count for."""
     ends = [
-        f"- {point.name}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        f"- {point.name}, seed {record.seed}: {ending(record)}"
         for point in points
         for record in runs[point.name]
         if record.status != "ok"
@@ -170,13 +169,9 @@ def _ends(points: Sequence[Point], runs: Runs) -> list[str]:
     return ["\n".join(ends)] if ends else []
 
 
-def _mean(values: Sequence[Any], factor: float = 1.0) -> str:
-    numbers = [factor * float(value) for value in values if value is not None]
-    if not numbers:
-        return "-"
-    mean = statistics.fmean(numbers)
-    spread = f" ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else ""
-    return f"{mean:.4g}{spread}"
+def _mean(group: Sequence[Record], part: str, key: str, factor: float = 1.0) -> str:
+    mean = mean_of(group, part, key)
+    return mean.rounded(factor) if mean else "-"
 
 
 def _number(value: float | None, digits: int) -> str:
