@@ -3,11 +3,11 @@
     python -m bench.compare gsq fsq [rate=10] [budget=S] [recipe=tiny] [data=photos] [device=cpu]
                                     [ruleset=default] [leaderboards=DIR]
 
-Prints, for every table that has both and for every metric, the difference (first minus second), its
-95 % interval over seeds and test images (over seeds alone for usage and perplexity), the p-value,
-the number n of seeds and images, and a verdict. Of several pairs, p is corrected after Holm for
-each metric. A difference is a tie where p is 0.05 or more or where it lies within the noise floor;
-`better` and `worse` need five seeds.
+For every table that has both and every metric, prints the difference (first minus second), its 95 %
+interval over seeds and test images (only over seeds for numbers of a whole run, such as usage), the
+p-value, the number n of seeds and images, and a verdict. With several pairs, p has Holm's
+correction, for each metric separately. A difference is a tie if p is 0.05 or more or if it lies
+within the noise floor; `better` and `worse` need five seeds.
 """
 
 import itertools
@@ -69,7 +69,7 @@ def verdict(metric: Metric, found: Difference | None, p: float, floor: float) ->
     if found is None:
         return "unknown: no seed in common, or no values"
     if found.seeds < 2:
-        return "unknown: one seed has no error"
+        return "unknown: a single seed has no error estimate"
     if math.isnan(p):
         return "unknown: the same difference in every seed"
     if abs(found.value) < floor and p < SIGNIFICANCE:
@@ -78,7 +78,7 @@ def verdict(metric: Metric, found: Difference | None, p: float, floor: float) ->
         return "tie"
     if found.seeds < SEEDS_TO_CLAIM:
         direction = "higher" if found.value > 0 else "lower"
-        return f"{direction}; to be called better or worse needs {SEEDS_TO_CLAIM} seeds"
+        return f"{direction}; a claim of better or worse needs {SEEDS_TO_CLAIM} seeds"
     return "better" if metric.cost(found.value) < 0 else "worse"
 
 

@@ -2,10 +2,10 @@
 
     python -m bench.leaderboard [leaderboards=DIR] [readme=README.md] [check=true] [explain=true]
 
-`readme=` also renews the block between `<!-- BEGIN leaderboard: NAME -->` and `<!-- END -->`, where
-NAME is how the table's name begins. `check=true` writes nothing and exits with 1 if any file would
-change. `explain=true` (or `--explain`) writes nothing and says why two rows stand in different
-tables. A record that was changed, copied or renamed is named and left out.
+`readme=` also renews the block between `<!-- BEGIN leaderboard: NAME -->` and `<!-- END -->`; the
+name of the table starts with NAME. `check=true` writes nothing and exits with 1 if any file would
+change. `explain=true` (or `--explain`) writes nothing and says why two rows are in different
+tables. A record that was changed, copied or renamed is reported and left out.
 """
 
 import re
@@ -40,7 +40,7 @@ def _by_value(name: str) -> list[str | int]:
 def render(records: Sequence[Record]) -> dict[str, str]:
     """Every generated file, by name: one per table and study, the budgets, and an index."""
     files = {}
-    index = ["# Leaderboards", "", "| table | rows of | runs |", "|:--|:--|--:|"]
+    index = ["# Leaderboards", "", "| table | methods | runs |", "|:--|:--|--:|"]
     for name, group in tables(records).items():
         table = Table.of(group)
         files[f"{name}.md"] = markdown(table)
@@ -48,8 +48,8 @@ def render(records: Sequence[Record]) -> dict[str, str]:
         index.append(f"| [{table.title}]({name}.md) | {methods} | {len(group)} |")
     index += [
         "",
-        "A table shares one protocol: recipe, data, rate, budget, ruleset, judge, device, "
-        "precision.",
+        "All runs of a table share one protocol: recipe, data, rate, budget, ruleset, judge, "
+        "device, precision.",
     ]
     studied = {name: study_page.page(studies.load(name), records) for name in studies.available()}
     pages = {f"study-{name}.md": page for name, page in studied.items() if page}

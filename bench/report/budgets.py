@@ -1,23 +1,20 @@
-"""Methods under several budgets: curves, crossings, and equal time instead of equal steps.
+"""The page of methods under several budgets: curves, crossings, and values at equal spend.
 
-See `bench.report.curves` for what lies between two budgets. This module needs no torch.
+`bench.report.curves` says what is assumed between two budgets. This module needs no torch.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 from bench.record import Record, canonical_sha256, grouped
 from bench.report.budgets_plot import svg
 from bench.report.crossings import UNITS, crossings, without_common_range
 from bench.report.curves import TRACKS, Curve, curves_of
-from bench.report.metric import Metric
-from bench.report.rows import Row
 from bench.report.table import table_title
 from bench.report.timing import process_line
 
 _OF_A_BUDGET = ("budget", "budget_factor", "steps", "sha256")  # of a protocol
 _UNKNOWN = {
-    "wall-clock": "the machine that timed the others, if any, has no undisturbed run of each row",
+    "wall-clock": "the machine that timed the others, if any, lacks undisturbed runs of a budget",
     "FLOPs": "its records do not hold them",
 }
 
@@ -53,13 +50,12 @@ def _section(title: str, curves: Sequence[Curve]) -> str:
     metric = curves[0].metric.title
     parts = [
         f"## {title}",
-        f"{metric} under each budget, mean and standard deviation over "
-        "seeds, of rows that are fair and ended well:",
+        f"{metric} under each budget, mean and standard deviation over seeds, for fair rows that "
+        "ended well:",
         _budgets_table(curves),
-        "Who changes places between these budgets, on each track:",
+        "Which methods change places between these budgets, on each track:",
         "\n".join(line for track in TRACKS for line in _crossing_lines(curves, track)),
-        f"{metric} at equal spend, which is what the costliest method needs "
-        "for the smallest budget:",
+        f"{metric} at equal spend, namely what the costliest method needs for the smallest budget:",
         _equal_spend_table(curves),
     ]
     if any(curve.knows("wall-clock") for curve in curves):
@@ -75,18 +71,11 @@ def _budgets_table(curves: Sequence[Curve]) -> str:
     ]
     for curve in curves:
         by_steps = {row.records[0].protocol["steps"]: row for row in curve.rows}
-        cells = [_cell(by_steps.get(steps), curve.metric) for steps in budgets]
+        rows = [by_steps.get(steps) for steps in budgets]
+        cells = [row.metrics[curve.metric.name].rounded() if row else "" for row in rows]
         seeds = " / ".join(str(len(row.records)) for row in curve.rows)
         lines.append(f"| {curve.title} | {' | '.join(cells)} | {seeds} |")
     return "\n".join(lines)
-
-
-def _cell(row: Row | None, metric: Metric) -> str:
-    if row is None:
-        return ""
-    mean = row.metrics[metric.name]
-    spread = "" if math.isnan(mean.spread) else f" ± {mean.spread:.2g}"
-    return f"{mean.value:.4g}{spread}"
 
 
 def _crossing_lines(curves: Sequence[Curve], track: str) -> list[str]:
@@ -98,7 +87,7 @@ def _crossing_lines(curves: Sequence[Curve], track: str) -> list[str]:
     lines += without_common_range(known, track)
     unknown = [curve.title for curve in curves if not curve.knows(track)]
     if unknown:
-        lines.append(f"unknown for {', '.join(unknown)}, since {_UNKNOWN[track]}.")
+        lines.append(f"unknown for {', '.join(unknown)}, because {_UNKNOWN[track]}.")
     return [f"- {track}: {line}" for line in lines]
 
 
@@ -121,6 +110,6 @@ def _equal_spend_table(curves: Sequence[Curve]) -> str:
 def _time_line(curves: Sequence[Curve]) -> str:
     timed = [record for curve in curves for row in curve.rows for record in curve.timed(row)]
     return (
-        "Time is the median step times the steps, without warm-up and evaluation, of undisturbed "
-        f"runs on {curves[0].timed_on}. {process_line(timed)}"
+        "Time is the median step time times the steps, without warm-up and evaluation, for "
+        f"undisturbed runs on {curves[0].timed_on}. {process_line(timed)}"
     )

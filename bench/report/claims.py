@@ -1,4 +1,4 @@
-"""Claims of a study held against its runs: differences, intervals, verdicts. Needs no torch."""
+"""Claims of a study compared with its runs: differences, intervals, verdicts. No torch."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 Each budget was trained separately with its own schedule; no value comes from the middle of a longer
 run. Between two budgets a metric is taken as linear in the logarithm of what was spent. Time is the
-median step times the steps, without warm-up and evaluation. This module needs no torch.
+median step time times the steps, without warm-up and evaluation. This module needs no torch.
 """
 
 import math

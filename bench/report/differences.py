@@ -1,18 +1,18 @@
-"""Why two rows stand in different tables: what their protocols do not share. Needs no torch."""
+"""Why two rows are in different tables: how their protocols differ. Needs no torch."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def explain_tables(protocols: Mapping[str, Mapping[str, Any]]) -> str:
-    """For each table the one most like it, and every fact in which the two differ."""
+    """For each table, the most similar one and every fact in which the two differ."""
     if len(protocols) < 2:
-        return f"nothing to explain: {len(protocols)} table"
+        return f"nothing to explain: the number of tables is {len(protocols)}"
     return "\n\n".join(_section(name, protocols) for name in sorted(protocols))
 
 
 def differing_facts(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple]:
-    """Facts of two protocols that are not equal, by dotted name; the hash of the whole aside."""
+    """Facts in which two protocols differ, by dotted name, without the hash of the whole."""
     ours, theirs = _flat(first), _flat(second)
     names = sorted((ours.keys() | theirs.keys()) - {"sha256"})
     return {
@@ -32,7 +32,7 @@ def _section(name: str, protocols: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         f"  {fact}: {ours} here, {theirs} there" for fact, (ours, theirs) in facts[nearest].items()
     ]
-    return "\n".join([f"{name} and, most like it, {nearest} differ in", *lines])
+    return "\n".join([f"{name} differs from the most similar table, {nearest}, in", *lines])
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

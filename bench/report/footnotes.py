@@ -1,7 +1,4 @@
-"""What stands under a table: how to read it, whether it is fair, under which protocol.
-
-This module needs no torch.
-"""
+"""The text under a table: how to read it, whether it is fair, under which protocol. No torch."""
 
 import shlex
 from collections import defaultdict
@@ -10,11 +7,16 @@ from typing import Any
 
 from bench.record import Record
 from bench.report.columns import has_joint_bits
-from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, metrics_over_images
+from bench.report.comparison import (
+    SEEDS_TO_CLAIM,
+    SEEDS_TO_RANK,
+    SIGNIFICANCE,
+    metrics_over_images,
+)
 from bench.report.ledger import Check
 from bench.report.metric import Metric, metric_of, table_metrics
 from bench.report.ranking import Floor
-from bench.report.rows import Row
+from bench.report.rows import Row, ending
 from bench.report.table import Table
 from bench.report.timing import machine, timing_lines
 
@@ -34,10 +36,10 @@ def reading_lines(table: Table) -> list[str]:
 def ranking_line(metric: Metric) -> str:
     """What a rank and a difference are."""
     return (
-        f"Ranked by {metric.title}. ± is the standard deviation over seeds. Δ is the "
-        "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
-        "a rank down to the first whose difference to the best of them is no tie: Holm's "
-        "correction leaves p below 0.05, and it lies outside the noise floor."
+        f"Ranked by {metric.title}. ± is the standard deviation over seeds. Δ is the difference to "
+        "the best row, with its 95 % interval over seeds and test images. A row shares the rank of "
+        "the rows above it unless it is clearly worse than the best of them: a difference with p "
+        f"below {SIGNIFICANCE} after Holm's correction, and outside the noise floor."
     )
 
 
@@ -57,7 +59,9 @@ def metric_lines(protocol: Mapping[str, Any]) -> list[str]:
             f"is {protocol['extractor']['label']}."
         )
     if protocol["perceptual_metric"]["name"] == "lpips_rand":
-        lines.append("`lpips_rand` has the trunk of LPIPS with random weights, so it is not LPIPS.")
+        lines.append(
+            "`lpips_rand` is the network of LPIPS with random weights, so it is not LPIPS."
+        )
     if protocol["perceptual_metric"]["identity"] == protocol["perceptual_loss"] != "none":
         lines.append(f"`{protocol['perceptual_metric']['name']}` is also the training loss.")
     return lines
@@ -75,33 +79,31 @@ def ledger_details(table: Table) -> str:
     lines = [_check_line(check, table.records) for check in table.checks]
     return (
         f"<details><summary>{ledger_line(table.checks)}</summary>\n\n"
-        "| check | what has to hold between the rows | |\n|:--|:--|:--|\n"
+        "| check | what must hold between the rows | |\n|:--|:--|:--|\n"
         + "\n".join(lines)
         + "\n\n</details>"
     )
 
 
 def floor_line(floor: Floor | None, record: Record) -> str:
-    """The noise floor of a table, and the row that it comes from; `record` has values of images."""
+    """The noise floor and the row that it comes from, for the metrics of a judged record."""
     if floor is None:
-        return (
-            f"Noise floor: unknown, since no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
-        )
+        return f"Noise floor: unknown; no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
     metrics = [metric_of(record.protocol, key) for key in metrics_over_images(record)]
     known = [metric for metric in metrics if floor.of(metric.name)]
     single = ", ".join(_floor_text(floor, metric) for metric in known)
     means = ", ".join(_floor_text(floor, metric, SEEDS_TO_RANK) for metric in known[:1])
     return (
-        f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ in the seed "
-        f"alone lie within {single} of each other (95 %). The floor of two means over n seeds each "
-        f"is smaller by the root of n: {means} for {SEEDS_TO_RANK} seeds."
+        f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ only in "
+        f"the seed lie within {single} of each other (95 %). Between two means over n seeds each, "
+        f"the floor is smaller by the square root of n: {means} for {SEEDS_TO_RANK} seeds."
     )
 
 
 def failure_lines(rows: Sequence[Row]) -> list[str]:
     """Runs that did not end well, with their reasons."""
     return [
-        f"- {row.title}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        f"- {row.title}, seed {record.seed}: {ending(record)}"
         for row in rows
         for record in row.records
         if record.status != "ok"
@@ -120,7 +122,7 @@ def protocol_lines(table: Table) -> list[str]:
         f"recipe `{recipe['name']}`: {recipe['image_size']} px, down-sampling "
         f"{protocol['downsampling']}, {protocol['steps']} steps of {recipe['batch_size']} images "
         f"(budget {protocol['budget']})",
-        f"ruleset: {protocol['ruleset']}, {protocol['trials']} tuning trials a method",
+        f"ruleset: {protocol['ruleset']}, {protocol['trials']} tuning trials per method",
         f"device: {protocol['device']} ({'; '.join(devices)}), {protocol['precision']}",
         f"data: {protocol['data']['description']}; {protocol['data']['test_images']} test images; "
         f"fingerprint `{protocol['data']['fingerprint'][:16]}`",
@@ -159,34 +161,33 @@ def commands(rows: Sequence[Row]) -> str:
 
 
 def _rate_line(rows: Sequence[Row]) -> str:
-    """What measured bits are, of one codebook and of several."""
+    """What measured bits are, for one codebook and for several."""
     line = (
-        "Measured bits are the entropy of the indices of each codebook alone, summed, with the "
-        "Miller-Madow correction."
+        "Measured bits are the entropy of the indices with the Miller-Madow correction, summed "
+        "over codebooks."
     )
     if any(map(has_joint_bits, rows)):
         line += (
-            " Joint bits are the entropy of several codebooks together, which a coder that knows "
-            "their dependence needs; - where a run has fewer than ten positions for each joint "
-            "code in use, too few to count it."
+            " Joint bits are the entropy of all codebooks together, the rate of a coder that "
+            "models their dependence. A run with fewer than ten positions for each joint code in "
+            "use shows -, because these are too few to estimate it."
         )
     return line
 
 
 def _seed_lines(rows: Sequence[Row]) -> list[str]:
-    """Which rows have fewer seeds than a claim needs."""
-    too_few = [row for row in rows if row.competes and len(row.records) < SEEDS_TO_RANK]
-    no_claim = provisional(rows)
+    """Which rows have fewer seeds than a rank or a claim needs."""
+    unranked = [row for row in rows if row.competes and len(row.records) < SEEDS_TO_RANK]
     lines = []
-    if too_few:
+    if unranked:
         lines.append(
-            f"A rank needs {SEEDS_TO_RANK} seeds that most rows have; fewer have: "
-            f"{', '.join(map(_counted, too_few))}."
+            f"A rank needs {SEEDS_TO_RANK} seeds that most rows share. These rows have fewer: "
+            f"{', '.join(map(_counted, unranked))}."
         )
-    if no_claim:
+    if few := provisional(rows):
         lines.append(
-            f"To be called better or worse needs {SEEDS_TO_CLAIM} seeds; the place of these, with "
-            f"fewer, is provisional: {', '.join(map(_counted, no_claim))}."
+            f"A claim of better or worse needs {SEEDS_TO_CLAIM} seeds. These rows have fewer, so "
+            f"their rank is provisional: {', '.join(map(_counted, few))}."
         )
     return lines
 

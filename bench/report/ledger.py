@@ -27,8 +27,8 @@ _TRAINED = ("ok", "collapsed")  # statuses of runs that were trained and judged 
 class Missing(Enum):
     """What stands in place of a fact."""
 
-    NOT_RECORDED = "the record does not have the fact"
-    NO_MAJORITY = "two facts are equally frequent, or there is none"
+    NOT_RECORDED = "the record does not have it"
+    NO_MAJORITY = "two are equally frequent, or there is none"
 
 
 Fact = str | Missing  # as JSON, so that equal values are equal texts
@@ -36,21 +36,20 @@ Fact = str | Missing  # as JSON, so that equal values are equal texts
 
 @dataclass(frozen=True)
 class Value:
-    """A record passes if its fact is this value."""
+    """The fact that every record must have, known in advance."""
 
     value: Any
 
-    def required(self, facts: Iterable[str]) -> Fact:
-        """The fact that every record must have."""
+    def among(self, facts: Iterable[str]) -> Fact:
+        """The required fact, whatever records say."""
         return json.dumps(self.value)
 
 
-@dataclass(frozen=True)
 class Majority:
-    """A record passes if its fact is the most frequent one."""
+    """The fact that every record must have is the most frequent one."""
 
-    def required(self, facts: Iterable[str]) -> Fact:
-        """The fact that every record must have."""
+    def among(self, facts: Iterable[str]) -> Fact:
+        """The required fact."""
         ranked = Counter(facts).most_common(2)
         if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
             return Missing.NO_MAJORITY
@@ -59,13 +58,13 @@ class Majority:
 
 @dataclass(frozen=True)
 class _Rule:
-    """One check: the fact of a record (None if not recorded) and what it is compared with."""
+    """One check; `value` gives None if the record does not have it."""
 
     name: str
     meaning: str
     value: Callable[[Record], Any]
     by_seed: bool = False
-    expected: Majority | Value = field(default_factory=Majority)
+    required: Majority | Value = field(default_factory=Majority)
 
     def fact(self, record: Record) -> Fact:
         value = self.value(record)
@@ -102,7 +101,7 @@ def _check(rule: _Rule, records: Sequence[Record]) -> Check:
     failed = set()
     for group in grouped(records, lambda record: record.seed if rule.by_seed else None).values():
         facts = [(record, rule.fact(record)) for record in group]
-        required = rule.expected.required(fact for _, fact in facts if isinstance(fact, str))
+        required = rule.required.among(fact for _, fact in facts if isinstance(fact, str))
         failed |= {
             _key(record)
             for record, fact in facts
@@ -113,16 +112,13 @@ def _check(rule: _Rule, records: Sequence[Record]) -> Check:
 
 def _no_retry(records: Sequence[Record]) -> Check:
     """Repeating a successful run is not cherry-picking: anybody may repeat a published one."""
-    trained = grouped(
-        (record for record in records if record.status in _TRAINED), lambda record: record.run
-    )
-    attempts = {run: {record.attempt for record in group} for run, group in trained.items()}
+    trained = {_key(record) for record in records if record.status in _TRAINED}
     failed = {
         _key(record)
         for record in records
-        if not set(range(1, record.attempt)) <= attempts.get(record.run, set())
+        if not {(record.run, earlier) for earlier in range(1, record.attempt)} <= trained
     }
-    meaning = "every earlier attempt at the same run is here and ended well"
+    meaning = "every earlier attempt at the same run is recorded and ended well"
     return Check("no retry", meaning, frozenset(failed))
 
 
@@ -172,52 +168,37 @@ def _spent(name: str) -> Callable[[Record], Any]:
     return lambda record: record.budget.get(name)
 
 
+def _tuning(record: Record) -> Any:
+    return record.tuning or None
+
+
+def _device(record: Record) -> list[str]:
+    return [record.protocol["device"], record.protocol["precision"]]
+
+
+_STEP_0 = "bit-identical at step 0, by hash"
 _RULES = (
-    _Rule(
-        "configuration", "resolved configurations are equal without the quantizer", _configuration
-    ),
-    _Rule(
-        "frame weights",
-        "encoder and decoder are bit-identical at step 0, by hash",
-        _hash("frame_at_step_0"),
-        by_seed=True,
-    ),
+    _Rule("configuration", "configurations are equal except for the quantizer", _configuration),
+    _Rule("frame weights", f"encoder and decoder are {_STEP_0}", _hash("frame_at_step_0"), True),
     _Rule(
         "discriminator weights",
-        "the discriminator is bit-identical at step 0, by hash",
+        f"the discriminator is {_STEP_0}",
         _hash("discriminator_at_step_0"),
         by_seed=True,
     ),
-    _Rule(
-        "batch order",
-        "training batches are the same in the same order, by hash",
-        _batches,
-        by_seed=True,
-    ),
-    _Rule(
-        "test images", "the test images are the same uint8 pixels, by hash", _hash("test_images")
-    ),
+    _Rule("batch order", "training batches and their order are the same, by hash", _batches, True),
+    _Rule("test images", "test images are the same uint8 pixels, by hash", _hash("test_images")),
     _Rule("extractor", "the feature extractor is the same, by hash", _hash("extractor")),
     _Rule("perceptual networks", "perceptual loss and metric are the same, by hash", _networks),
     _Rule(
         "rate",
-        f"nominal bits per position are within {RATE_TOLERANCE:.0%} of the class",
+        f"nominal bits per position are within {RATE_TOLERANCE:.0%} of the rate",
         _rate_is_met,
-        expected=Value(True),
+        required=Value(True),
     ),
-    _Rule("steps", "as many training steps were done", _spent("steps")),
-    _Rule("samples", "as many training images were seen", _spent("samples")),
-    _Rule(
-        "schedule", "the optimizers ended with the same learning rates", _spent("learning_rates")
-    ),
-    _Rule(
-        "device",
-        "kind of device and precision are equal",
-        lambda record: [record.protocol["device"], record.protocol["precision"]],
-    ),
-    _Rule(
-        "tuning",
-        "as many tuning trials were made, under one ruleset",
-        lambda record: record.tuning or None,
-    ),
+    _Rule("steps", "the number of training steps is the same", _spent("steps")),
+    _Rule("samples", "the number of training images seen is the same", _spent("samples")),
+    _Rule("schedule", "final learning rates are the same", _spent("learning_rates")),
+    _Rule("device", "device type and precision are the same", _device),
+    _Rule("tuning", "ruleset and number of tuning trials are the same", _tuning),
 )

@@ -52,9 +52,11 @@ def excerpt(table: Table) -> str:
     shown = [row for row in table.contenders if not any(map(row.adds_to, table.contenders))]
     lines = [ranking_line(table.metric)]
     if few := len(provisional(table.rows)):
-        lines.append(f"Rows whose place is provisional, since a claim needs more seeds: {few}.")
+        lines.append(f"Rows with a provisional rank, because a claim needs more seeds: {few}.")
     if variations := len(table.contenders) - len(shown):
-        lines.append(f"Rows left out here, which add a setting to one of these: {variations}.")
+        lines.append(
+            f"Rows left out here, because they add a setting to one of these: {variations}."
+        )
     lines += metric_lines(table.protocol)
     tables = _tables(shown, table.controls, compact=True, without=_NOT_IN_README)
     return "\n\n".join([f"**{table.title}**", *tables, " ".join(lines), ledger_line(table.checks)])

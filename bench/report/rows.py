@@ -30,6 +30,11 @@ class Mean:
         spread = factor * self.spread
         return value if math.isnan(spread) else f"{value} ± {number(spread, digits)}"
 
+    def rounded(self, factor: float = 1.0) -> str:
+        """`24.1 ± 0.05`, with four significant digits and two for the spread."""
+        spread = "" if math.isnan(self.spread) else f" ± {factor * self.spread:.2g}"
+        return f"{factor * self.value:.4g}{spread}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -94,9 +99,7 @@ class Row:
 
     def mean(self, part: str, key: str) -> Mean | None:
         """A number that differs between seeds; None if no record has it."""
-        values = [getattr(record, part).get(key) for record in self.records]
-        known = [value for value in values if value is not None]
-        return _mean(known) if known else None
+        return mean_of(self.records, part, key)
 
 
 def unranked_rows(records: Sequence[Record]) -> list[Row]:
@@ -115,6 +118,18 @@ def status_of(records: Sequence[Record]) -> str:
         return records[0].status
     kinds = sorted(groups, key=lambda status: (status != "ok", status))
     return ", ".join(f"{len(groups[kind])} {kind}" for kind in kinds)
+
+
+def mean_of(records: Sequence[Record], part: str, key: str) -> Mean | None:
+    """The mean over the records that have a number; None if there are none."""
+    values = [getattr(record, part).get(key) for record in records]
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None
+
+
+def ending(record: Record) -> str:
+    """How a run ended, in one line that a table may hold."""
+    return f"{record.status}: {record.reason.replace('|', '/')}"
 
 
 def last_attempts(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -8,7 +8,6 @@ studies ask which settings collapse. A leaderboard gives such a row no rank. A r
 fairness check is shown but not used.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,14 +20,14 @@ from bench.report.ledger import Check, check_records, failed_checks
 from bench.report.markdown import markdown_table
 from bench.report.metric import extra_metrics, metric_of, rank_metric
 from bench.report.ranking import find_floor
-from bench.report.rows import last_attempts, status_of
+from bench.report.rows import ending, last_attempts, mean_of, status_of
 from bench.report.table import table_title
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 
 
 def page(study: Study, records: Sequence[Record]) -> str | None:
-    """Markdown of a study; None where fewer than half of its points have runs."""
+    """Markdown of a study; None if fewer than half of its points have runs."""
     sections = [
         _section(study, example, attempts)
         for example, attempts in _sections(study, records)
@@ -45,7 +44,7 @@ def page(study: Study, records: Sequence[Record]) -> str | None:
 
 
 def _sections(study: Study, records: Sequence[Record]) -> list[tuple[Record, Runs]]:
-    """One record of each family of protocols, and all attempts of each point in it, by seed."""
+    """One record of each family of protocols, and all attempts at each point in it, by seed."""
     frames_differ = any(point.downsampling is not None for point in study.points)
     families: dict[str, tuple[Record, dict[str, list[Record]]]] = {}
     for record in sorted(records, key=lambda record: (record.seed, record.run, record.attempt)):
@@ -57,13 +56,13 @@ def _sections(study: Study, records: Sequence[Record]) -> list[tuple[Record, Run
 
 
 def _family(record: Record, frames_differ: bool) -> str:
-    """Identity of what all points of a section share; their frame, unless the study varies it."""
+    """Identity of what a section's points share, with their frame unless the study varies it."""
     free = {"rate", "sha256"} | ({"downsampling"} if frames_differ else set())
     protocol = {key: value for key, value in record.protocol.items() if key not in free}
     if frames_differ:
         frame = protocol["recipe"].get("frame", {})
-        kept = {key: value for key, value in frame.items() if key not in _OF_A_FRAME}
-        protocol["recipe"] = protocol["recipe"] | {"frame": kept}
+        shared = {key: value for key, value in frame.items() if key not in _OF_A_FRAME}
+        protocol["recipe"] = protocol["recipe"] | {"frame": shared}
     return canonical_sha256(protocol)
 
 
@@ -114,18 +113,18 @@ def _cells(
 ) -> dict[str, str]:
     """One row of the table of points; the keys are the column heads."""
     rate = next((record.rate for record in group if record.rate), {})
-    measured = [r.rate for r in group if r.rate.get("measured_bits_per_position") is not None]
-    joint = [rate.get("joint_bits_per_position") for rate in measured]
+    measured = [r for r in group if r.rate.get("measured_bits_per_position") is not None]
+    joint = [record.rate.get("joint_bits_per_position") for record in measured]
     keys = ["psnr_db", "ssim", protocol["extractor"]["metric"]]
     metrics = [metric_of(protocol, key) for key in (*keys, "usage", "perplexity")]
     metrics[3:3] = extra_metrics(protocol)
     return {
         "point": point.name,
         "bits/position": _number(rate.get("bits_per_position"), 2),
-        "measured bits": _mean([r.rate.get("measured_bits_per_position") for r in group]),
-        "joint bits": "-" if None in joint else _mean(joint),
+        "measured bits": _mean(group, "rate", "measured_bits_per_position"),
+        "joint bits": "-" if None in joint else _mean(measured, "rate", "joint_bits_per_position"),
         "bits/pixel": _number(rate.get("bits_per_pixel"), 4),
-        **{m.title: _mean([r.metrics.get(m.name) for r in group], m.factor) for m in metrics},
+        **{m.title: _mean(group, "metrics", m.name, m.factor) for m in metrics},
         "seeds": ", ".join(str(record.seed) for record in group),
         "status": f"unfair: {', '.join(unfair)}" if unfair else status_of(group),
     }
@@ -139,13 +138,13 @@ def _missing(study: Study, runs: Runs) -> list[str]:
 def _reading_lines(protocol: Mapping[str, Any]) -> list[str]:
     return [
         "± is the standard deviation over seeds. Measured bits are the entropy of each codebook's "
-        "indices, joint bits that of all together where every seed can count it. A difference is "
-        "that of two points which follow each other in a claim, the better one first, with its "
-        "95 % interval over the seeds and images that both share (over seeds alone for usage and "
-        "perplexity). A claim holds where each difference is as claimed, with a Holm-corrected p "
-        f"below {SIGNIFICANCE}, and outside the noise floor; it does not hold where one is the "
-        "other way by the same rule; otherwise it is not resolved. A verdict from fewer than "
-        f"{SEEDS_TO_CLAIM} seeds names them and is provisional.",
+        "indices, joint bits that of all codebooks together if every seed could estimate it. A "
+        "difference is between neighbouring points of a claim, the better one first, with its "
+        "95 % interval over the seeds and images that both share (only over seeds for usage and "
+        "perplexity). A claim holds if every difference has the claimed sign, a Holm-corrected p "
+        f"below {SIGNIFICANCE}, and lies outside the noise floor. It does not hold if a difference "
+        "has the opposite sign by the same rule. Otherwise it is not resolved. A verdict from "
+        f"fewer than {SEEDS_TO_CLAIM} seeds names their number and is provisional.",
         f"`{protocol['extractor']['metric']}`: {protocol['extractor']['label']}. Protocol "
         f"{protocol['version']}, {protocol['steps']} steps of {protocol['recipe']['batch_size']} "
         f"images of {protocol['recipe']['image_size']} px.",
@@ -153,28 +152,26 @@ def _reading_lines(protocol: Mapping[str, Any]) -> list[str]:
 
 
 def _ends(points: Sequence[Point], runs: Runs) -> list[str]:
-    """Runs that did not end well, with their reasons, and what is made of them."""
+    """Runs that did not end well, with their reasons and what they count for."""
     ends = [
-        f"- {point.name}, seed {record.seed}: {record.status}: {record.reason.replace('|', '/')}"
+        f"- {point.name}, seed {record.seed}: {ending(record)}"
         for point in points
         for record in runs[point.name]
         if record.status != "ok"
     ]
-    collapsed = any(r.status == "collapsed" for group in runs.values() for r in group)
-    kept = (
-        "A collapsed run was trained and judged like the others. It has no rank in a leaderboard; "
-        "its values count here, since which settings collapse is part of the question."
-    )
-    return ["\n".join([*([kept, ""] if collapsed else []), *ends])] if ends else []
+    if any(record.status == "collapsed" for group in runs.values() for record in group):
+        ends[:0] = [
+            "A collapsed run was trained and judged like the others. It has no rank in a "
+            "leaderboard; its values count here, because which settings collapse is part of the "
+            "question.",
+            "",
+        ]
+    return ["\n".join(ends)] if ends else []
 
 
-def _mean(values: Sequence[Any], factor: float = 1.0) -> str:
-    numbers = [factor * float(value) for value in values if value is not None]
-    if not numbers:
-        return "-"
-    mean = statistics.fmean(numbers)
-    spread = f" ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else ""
-    return f"{mean:.4g}{spread}"
+def _mean(group: Sequence[Record], part: str, key: str, factor: float = 1.0) -> str:
+    mean = mean_of(group, part, key)
+    return mean.rounded(factor) if mean else "-"
 
 
 def _number(value: float | None, digits: int) -> str:

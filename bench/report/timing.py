@@ -1,7 +1,4 @@
-"""Which step times can be compared: those of runs that had the machine to themselves.
-
-This module needs no torch.
-"""
+"""Step times that can be compared: of runs that had the machine to themselves. No torch."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -9,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from bench.record import Record
 from bench.report.rows import Row
 
-QUIET = 0.9  # a step of `tiny` on a quiet machine keeps its threads busy for 0.98 of the time
+MIN_PROCESSOR_SHARE = 0.9  # on an idle machine the threads of `tiny` are busy 0.98 of the time
 
 
 def step_times(row: Row) -> list[float]:
-    """Milliseconds a step of each run whose time is known and undisturbed.
+    """Milliseconds per step of each undisturbed run with a known time.
 
-    Of runs with different numbers of threads, those with the most common number count.
+    If the number of threads differs between runs, only runs with the most common number count.
     """
     timed = timed_records(row)
     common = statistics.multimode(record.environment.get("threads") for record in timed)
@@ -23,7 +20,7 @@ def step_times(row: Row) -> list[float]:
 
 
 def timed_records(row: Row) -> list[Record]:
-    """The runs whose time is known and undisturbed; one that resumed at its end has none."""
+    """The undisturbed runs with a known time; a run that resumed at its last step has none."""
     return [
         record
         for record in row.records
@@ -32,7 +29,7 @@ def timed_records(row: Row) -> list[Record]:
 
 
 def machine(record: Record) -> str:
-    """Name of the device and, of a processor, how many threads worked: what a time depends on."""
+    """What a time depends on: the name of the device and, for a CPU, the number of threads."""
     device, threads = record.environment["device"], record.environment.get("threads")
     if record.protocol["device"] != "cpu" or threads is None:
         return str(device)
@@ -40,27 +37,25 @@ def machine(record: Record) -> str:
 
 
 def is_disturbed(record: Record) -> bool:
-    """Whether other work took the processor's time from a run; unknown counts as no."""
+    """Whether other work took processor time from a run; unknown counts as no."""
     share = record.timing.get("processor_share")
-    return share is not None and share < QUIET
+    return share is not None and share < MIN_PROCESSOR_SHARE
 
 
 def process_line(records: Iterable[Record]) -> str:
-    """Of how many timed runs the time is that of a process which no other run had used."""
+    """How many of the timed runs had a process that no other run had used."""
     timed = list(records)
     fresh = sum(bool(record.timing.get("fresh_process")) for record in timed)
     if fresh == len(timed):
-        return "Every timed run had a process of its own."
+        return "Every timed run had its own process."
     return (
-        f"{fresh} of {len(timed)} timed runs had a process of their own; the others may have "
-        "shared one with runs of the same command."
+        f"{fresh} of {len(timed)} timed runs had their own process; the others may have shared one "
+        "with runs of the same command."
     )
 
 
 def timing_lines(rows: Sequence[Row]) -> list[str]:
-    """Which step times a table shows: how many are left out and why, of which processes, and how
-    long compilation took beside them.
-    """
+    """What a table's step times are: which runs they leave out, which processes, compilation."""
     records = [record for row in rows for record in row.records]
     timed = [record for row in rows for record in timed_records(row)]
     process = [process_line(timed)] if timed else []
@@ -72,8 +67,9 @@ def _disturbed_line(records: Sequence[Record]) -> list[str]:
     if not shares:
         return []
     return [
-        f"ms/step is of undisturbed runs alone: {len(shares)} of {len(records)} got less than "
-        f"{QUIET:.0%} of their threads' processor time (median {statistics.median(shares):.0%})."
+        f"ms/step comes from undisturbed runs only: {len(shares)} of {len(records)} got less than "
+        f"{MIN_PROCESSOR_SHARE:.0%} of their threads' processor time (median "
+        f"{statistics.median(shares):.0%})."
     ]
 
 
@@ -82,6 +78,6 @@ def _compiled_line(records: Sequence[Record]) -> list[str]:
     if not seconds:
         return []
     return [
-        "The frame went through torch.compile. ms/step is without compilation, which took "
-        f"{statistics.median(seconds):.0f} s of a run (median), less where torch's cache helped."
+        "The frame was compiled by torch.compile. ms/step excludes compilation, which took "
+        f"{statistics.median(seconds):.0f} s per run (median), less where torch's cache helped."
     ]

@@ -1,6 +1,6 @@
 """Statistics of paired results: distances between feature sets, differences, intervals, ties.
 
-NumPy and SciPy alone, so that tables are rebuilt from records anywhere.
+Needs only NumPy and SciPy, so tables can be rebuilt from records anywhere.
 """
 
 from bench.statistics.distribution import (

@@ -1,19 +1,19 @@
 """Differences between two methods that share seeds and test images.
 
-Every metric is treated alike, be it a mean over images or a distance between distributions. For
-each seed s the difference of the two methods is known on all images, D_s, and without group g of
-the images, D_s(-g). Their jackknife pseudo-values (Busing, Meijer and van der Leeden 1999,
+Every metric is treated alike, whether it is a mean over images or a distance between distributions.
+For each seed s, the difference of the two methods is known on all images, D_s, and without group g
+of the images, D_s(-g). Their jackknife pseudo-values (Busing, Meijer and van der Leeden 1999,
 https://doi.org/10.1023/A:1008800423698, for groups of unequal size)
 
     P_sg = h_g D_s - (h_g - 1) D_s(-g),    h_g = images / images of group g
 
-are the group means where the metric is a mean, and correct the bias of order 1 / images where it
-is not. Seeds and groups are crossed random effects, so the variance of the mean of S x G
-pseudo-values is estimated by (MS_seeds + MS_groups - MS_residual) / (S G), never below either of
-the first two alone, with Satterthwaite's degrees of freedom. The interval therefore speaks of other
-seeds and of other images like these. A t-interval over the S seeds alone, which takes the test
-images for granted, covers the truth in 84 % (three seeds) and 68 % (five) of simulated cases where
-images weigh as much as one seed, instead of 95 %; see `tests/bench/statistics`.
+are the group means if the metric is a mean; otherwise they correct the bias of order 1 / images.
+Seeds and groups are crossed random effects, so the variance of the mean of S x G pseudo-values is
+estimated by (MS_seeds + MS_groups - MS_residual) / (S G), but by at least each of the first two
+terms, with Satterthwaite's degrees of freedom. The interval therefore holds for other seeds and for
+other images like these. A t-interval over the S seeds only, which takes the test images as fixed,
+covers the truth in 84 % (three seeds) and 68 % (five) of simulated cases where the images
+contribute as much variance as one seed, instead of 95 %; see `tests/bench/statistics`.
 """
 
 import math
@@ -36,7 +36,7 @@ class Difference:
     """First method minus second, in the unit of the metric.
 
     Attributes:
-        value: the estimate, corrected for the bias of small sets.
+        value: the estimate, corrected for the bias of small test sets.
         low: lower end of the 95 % interval; NaN for a single seed.
         high: upper end.
         p: two-sided p-value of no difference; NaN for a single seed.
@@ -58,10 +58,10 @@ def paired_difference(whole: Array, left_out: Array, *, images: int) -> Differen
     Args:
         whole: (seeds,) differences on all images.
         left_out: (seeds, groups) differences without each group of images.
-        images: how many images there are; decides the sizes of the groups.
+        images: how many images there are; this sets the sizes of the groups.
 
     Raises:
-        ValueError: the shapes do not belong together.
+        ValueError: the shapes do not fit together.
     """
     sizes = np.bincount(group_of(images))
     if whole.ndim != 1 or left_out.shape != (len(whole), len(sizes)):
@@ -98,14 +98,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def noise_floor(values: Sequence[float], *, seeds: int = 1) -> float:
-    """How far apart two results of one method lie when nothing but the seed differs.
+    """How far apart two results of one method lie when only the seed differs.
 
-    The 95 % range of the difference between two means over `seeds` fresh seeds each, taking seeds
-    as normal: t(n - 1) s sqrt(2 / seeds).
+    This is the 95 % range of the difference between two means over `seeds` fresh seeds each, if
+    results are normally distributed over seeds: t(n - 1) s sqrt(2 / seeds).
 
     Args:
         values: a metric of one method over n >= 2 seeds.
-        seeds: seeds behind each of the two means to be compared.
+        seeds: number of seeds in each of the two means.
 
     Raises:
         ValueError: fewer than two values.
@@ -117,7 +117,7 @@ def noise_floor(values: Sequence[float], *, seeds: int = 1) -> float:
 
 
 def _standard_error(pseudo: Array) -> tuple[float, float]:
-    """Of the mean of (seeds, groups) crossed pseudo-values, with its degrees of freedom."""
+    """Standard error and degrees of freedom of the mean of pseudo-values (seeds, groups)."""
     seeds, groups = pseudo.shape
     if seeds < 2:
         return math.nan, math.nan

@@ -42,7 +42,7 @@ def test_the_other_way_round_it_is_better(leaderboards, capsys):
 def test_three_seeds_do_not_make_anything_better(leaderboards, capsys):
     _, out, _ = lines(capsys, "fsq", "gsq", "rate=12", f"leaderboards={leaderboards}")
     (psnr,) = (line for line in out if "PSNR dB" in line)
-    assert psnr.rstrip().endswith("higher; to be called better or worse needs 5 seeds")
+    assert psnr.rstrip().endswith("higher; a claim of better or worse needs 5 seeds")
 
 
 def test_every_table_with_both_and_every_pair_is_shown(leaderboards, capsys):
@@ -73,7 +73,9 @@ def test_one_seed_has_no_interval(tmp_path, capsys):
         write_record(tmp_path / "records", record(name))
     _, out, _ = lines(capsys, "gsq", "fsq", f"leaderboards={tmp_path}")
     assert all("1 seed" in line and "1 seeds" not in line for line in out if "fsq" in line)
-    assert all(line.endswith("one seed has no error") for line in out if "fsq" in line)
+    assert all(
+        line.endswith("a single seed has no error estimate") for line in out if "fsq" in line
+    )
     assert "nan" not in "".join(out)
 
 

@@ -46,10 +46,8 @@ def test_fewer_than_three_seeds_have_no_rank_and_the_table_says_so():
     records = seeds("a", *THREE) + seeds("b", 25.0, 25.1)
     assert order(records) == [("a", 1), ("b", None)]
     (text,) = (text for name, text in render(records).items() if name != "README.md")
-    assert (
-        "A rank needs 3 seeds that most rows have; fewer have: b (codebook_size=1024): 2." in text
-    )
-    assert "To be called better or worse needs 5 seeds" in text
+    assert "These rows have fewer: b (codebook_size=1024): 2." in text
+    assert "A claim of better or worse needs 5 seeds." in text
     assert "a (codebook_size=1024): 3." in text
 
 

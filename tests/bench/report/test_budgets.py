@@ -127,7 +127,7 @@ def test_a_time_that_is_unknown_is_said_to_be():
     for run in records[:3]:  # budget S of one method
         run.timing["processor_share"] = 0.5
     text = written(records)
-    assert "- wall-clock: unknown for slow (codebook_size=1024), since the machine" in text
+    assert "- wall-clock: unknown for slow (codebook_size=1024), because the machine" in text
     assert "| fast (codebook_size=1024) | 20.02 | 20.02 | 20.02 |" in text
     assert "| slow (codebook_size=1024) | 20.02 | - | 20.02 |" in text
     assert "nan" not in drawing(records)
@@ -148,7 +148,7 @@ def test_time_is_that_of_the_one_machine_on_which_most_methods_ran_every_budget(
         run.timing["ms_per_step"] *= 1 if small and run.seed < 2 else 2
     text = written(records)
     assert "| quantizer | 400 steps | 160.0 s of training | 4e+11 FLOPs |" in text
-    assert "of undisturbed runs on cpu x, 1 thread." in text
+    assert "for undisturbed runs on cpu x, 1 thread." in text
 
 
 def test_a_machine_that_timed_one_method_is_no_reason_to_leave_out_two():
@@ -156,8 +156,8 @@ def test_a_machine_that_timed_one_method_is_no_reason_to_leave_out_two():
     for run in records:
         run.environment["threads"] = 1 if run.quantizer["name"] == "a" else 2
     text = written(records)
-    assert "- wall-clock: unknown for a (codebook_size=1024), since" in text
-    assert "of undisturbed runs on cpu x, 2 threads." in text
+    assert "- wall-clock: unknown for a (codebook_size=1024), because" in text
+    assert "for undisturbed runs on cpu x, 2 threads." in text
 
 
 def test_the_picture_has_a_line_a_method_and_track_and_is_always_the_same():
@@ -189,13 +189,13 @@ def test_page_and_picture_are_built_beside_the_tables_and_go_with_their_records(
 
 def test_the_page_says_which_times_are_of_fresh_processes():
     old = family(vq=([20, 24],), fsq=([22, 26],))
-    assert "0 of 12 timed runs had a process of their own" in written(old)
+    assert "0 of 12 timed runs had their own process" in written(old)
     for run in old[:5]:
         run.timing["fresh_process"] = True
-    assert "5 of 12 timed runs had a process of their own" in written(old)
+    assert "5 of 12 timed runs had their own process" in written(old)
     for run in old:
         run.timing["fresh_process"] = True
-    assert "Every timed run had a process of its own." in written(old)
+    assert "Every timed run had its own process." in written(old)
 
 
 def test_one_budget_is_no_page():

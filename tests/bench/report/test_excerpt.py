@@ -29,8 +29,8 @@ def test_rows_that_add_a_setting_to_one_of_the_same_method_are_left_out_and_coun
     assert text.count("| gsq ") == 2
     assert text.count("| vq ") == 1  # what it adds to is another method's
     assert "spherical" not in text.partition("| vq ")[0]
-    assert "which add a setting to one of these: 1." in text
-    assert "place is provisional, since a claim needs more seeds: 4." in text
+    assert "because they add a setting to one of these: 1." in text
+    assert "Rows with a provisional rank, because a claim needs more seeds: 4." in text
     assert "fair: 14/14 checks" in text
 
 

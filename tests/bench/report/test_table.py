@@ -27,7 +27,7 @@ def test_joint_bits_stand_beside_measured_ones_where_there_are_several_codebooks
     assert "8.10 ± 0.10, joint 6.20 ± 0.20 " in text
     assert "8.10 ± 0.10, joint - " in text
     assert "8.10 ± 0.10  " in text
-    assert "Joint bits are the entropy of several codebooks together" in text
+    assert "Joint bits are the entropy of all codebooks together" in text
 
 
 def test_without_several_codebooks_nothing_is_said_of_joint_bits():
@@ -38,12 +38,12 @@ def test_without_several_codebooks_nothing_is_said_of_joint_bits():
 
 def test_a_table_says_how_many_of_its_times_are_of_fresh_processes():
     rows = [record("a", seed) for seed in range(3)]
-    assert "0 of 3 timed runs had a process of their own" in markdown(rows)
+    assert "0 of 3 timed runs had their own process" in markdown(rows)
     rows[0].timing["fresh_process"] = True
     rows[1].timing["ms_per_step"] = None
-    assert "1 of 2 timed runs had a process of their own" in markdown(rows)
+    assert "1 of 2 timed runs had their own process" in markdown(rows)
     rows[2].timing["fresh_process"] = True
-    assert "Every timed run had a process of its own." in markdown(rows)
+    assert "Every timed run had its own process." in markdown(rows)
     for one in rows:
         one.timing["ms_per_step"] = None
-    assert "process of" not in markdown(rows)
+    assert "own process" not in markdown(rows)
