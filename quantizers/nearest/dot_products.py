@@ -1,6 +1,6 @@
-"""Dot products of many rows, as fast as the machine has them or as precise as is asked.
+"""Dot products of many rows: with the fastest library, or in the precision that is asked for.
 
-All but the precision is about speed alone: a product may be rounded otherwise, and nothing more.
+Everything here except `matmul_precision` only affects speed; results may differ by rounding.
 """
 
 import platform
@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+Precision = Literal["float32", "tf32", "bf16"]  # of the factors; sums are float32
 
 
 class _DotProducts(torch.autograd.Function):
@@ -32,10 +34,10 @@ class _DotProducts(torch.autograd.Function):
 
 
 def dot_products(left: Float[Tensor, "n k"], right: Float[Tensor, "m k"]) -> Float[Tensor, "n m"]:
-    """`left @ right.T`, in float32 by oneDNN where it is faster: that of a compiled linear layer.
+    """`left @ right.T`; float32 on a CPU goes to oneDNN's linear layer where that is faster.
 
-    On a CPU `torch.mm` calls MKL, which leaves vectors of 512 bits unused on processors of AMD and
-    then takes twice as long as oneDNN. On those of Intel oneDNN takes up to three times as long.
+    On a CPU `torch.mm` calls MKL. On AMD processors MKL does not use 512-bit vectors and takes
+    twice as long as oneDNN. On Intel processors oneDNN takes up to three times as long as MKL.
     """
     if torch.compiler.is_compiling() or not (_mkl_is_slow() and _onednn_can(left, right)):
         return left @ right.T
@@ -44,15 +46,15 @@ def dot_products(left: Float[Tensor, "n k"], right: Float[Tensor, "m k"]) -> Flo
 
 @cache
 def _mkl_is_slow() -> bool:
-    """Whether this is a processor of AMD."""
+    """Whether the processor is made by AMD."""
     facts = Path("/proc/cpuinfo")
     return "AuthenticAMD" in (facts.read_text() if facts.exists() else platform.processor())
 
 
 def _onednn_can(left: Tensor, right: Tensor) -> bool:
-    float32_of_a_cpu = left.device.type == "cpu" and left.dtype == right.dtype == torch.float32
-    some = left.numel() > 0 and right.numel() > 0
-    return float32_of_a_cpu and some and torch.backends.mkldnn.is_available()
+    float32_on_cpu = left.device.type == "cpu" and left.dtype == right.dtype == torch.float32
+    not_empty = left.numel() > 0 and right.numel() > 0
+    return float32_on_cpu and not_empty and torch.backends.mkldnn.is_available()
 
 
 def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
@@ -60,12 +62,12 @@ def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
 
 
 @contextmanager
-def products_in(backend: Any, precision: str) -> Iterator[None]:
-    """Matrix products in "ieee" or "tf32", whatever `set_float32_matmul_precision` allows.
+def matmul_precision(backend: Any, precision: str) -> Iterator[None]:
+    """Overrides `torch.set_float32_matmul_precision` for one backend.
 
     Args:
         backend: `torch.backends.mkldnn.matmul` or `torch.backends.cuda.matmul`.
-        precision: of float32 factors.
+        precision: of float32 factors, "ieee" or "tf32".
     """
     before = backend.fp32_precision
     try:
@@ -77,9 +79,10 @@ def products_in(backend: Any, precision: str) -> Iterator[None]:
 
 @cache
 def keep_freed_memory() -> None:
-    """Asks the C library to keep the memory of freed tiles, instead of faulting it in again.
+    """Makes the C library keep the memory of freed tiles, which avoids page faults.
 
-    glibc gives freed memory back above twice the largest block that it saw freed, of at most 32
-    MiB. This block of zeros is never touched, so it takes no memory itself.
+    glibc returns freed memory above a threshold to the system. The threshold grows to twice the
+    largest block freed so far, of at most 32 MiB. This block of zeros is never touched, so it takes
+    no memory itself.
     """
     bytes(31 << 20)

@@ -1,11 +1,19 @@
-"""Vectors that compiled code holds in registers: as many numbers as it takes, a lane each.
+"""Vectors that compiled code keeps in registers, one number per lane.
 
-Numba makes vectors of the innermost loop alone, and LLVM half as wide as they could be on many
-processors. A loop over the vectors of this file holds as many sums at a time as there are registers
-for, which is what a matrix product at the speed of the processor needs.
+Numba vectorizes only the innermost loop, and on many processors LLVM picks vectors of half the
+possible width. A loop over the vectors of this file keeps several sums in registers at once. A
+matrix product needs that to run at the speed of the processor. For example, `sums = y @ x` of a
+matrix x with LANES columns:
 
-A vector's length is that of a tuple, which is known to the compiler. Functions are for code that
-Numba compiles; vectors of an operation are of equal length and kind, float32 or float64. They are
+    @numba.njit
+    def weighted_sum(x, y, sums):
+        total = splat(LANES, np.float32(0))
+        for row in range(len(x)):
+            total = add_product(total, load(LANES, x, row), y[row])
+        store(total, sums)
+
+Call these functions only from code that Numba compiles. The number of lanes is a constant of the
+program. Vectors of one operation have the same length and dtype, float32 or float64. The code is
 written for LLVM (Language Reference: vector type, `shufflevector`, `fmul contract`).
 """
 
@@ -16,15 +24,15 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 
-# four sums of so many numbers fill half of the registers of AVX-512, of AVX2 or of NEON
-REGISTERS = (0,) * (64 if binding.get_host_cpu_features().get("avx512f") else 16)
+# four sums of so many float32 numbers fill half of the registers of AVX-512, AVX2 or NEON
+LANES = 64 if binding.get_host_cpu_features().get("avx512f") else 16
 _ELEMENTS = {32: ir.FloatType(), 64: ir.DoubleType()}
-_FUSED = ("contract",)  # a product and a sum are one instruction, where there is one
+_FUSED = ("contract",)  # lets a product and a sum be one instruction
 _INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """The type of a vector of `count` numbers of so many bits."""
+    """The type of a vector of `count` numbers, each with `bits` bits."""
 
     def __init__(self, count: int, bits: int) -> None:
         self.count, self.bits = count, bits
@@ -38,23 +46,23 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, lanes, _vector(lanes))
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 @no_type_check
-def splat(_, registers, x):
-    """A vector as long as the tuple, of equal numbers."""
-    lanes = Lanes(registers.count, x.bitwidth)
+def splat(_, count, x):
+    """A vector with the number x in each of `count` lanes."""
+    lanes = Lanes(count.literal_value, x.bitwidth)
 
     def code(_context, builder, _signature, arguments):
         return _splat(builder, arguments[1], lanes)
 
-    return lanes(registers, x), code
+    return lanes(count, x), code
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 @no_type_check
-def load(_, registers, array, row):
-    """The first numbers of a row, as many as the tuple has."""
-    lanes = Lanes(registers.count, array.dtype.bitwidth)
+def load(_, count, array, row):
+    """The first `count` numbers of a row."""
+    lanes = Lanes(count.literal_value, array.dtype.bitwidth)
 
     def code(context, builder, signature, arguments):
         index = context.cast(builder, arguments[2], signature.args[2], types.intp)
@@ -62,13 +70,13 @@ def load(_, registers, array, row):
         pointer = _pointer(context, builder, lanes, array, arguments[1], [index, zero])
         return builder.load(pointer, align=lanes.bits // 8)
 
-    return lanes(registers, array, row), code
+    return lanes(count, array, row), code
 
 
 @intrinsic
 @no_type_check
 def store(_, x, array):
-    """Writes a vector to the start of an array of one axis."""
+    """Writes a vector to the start of an array with one axis."""
 
     def code(context, builder, _signature, arguments):
         zero = ir.Constant(context.get_value_type(types.intp), 0)
@@ -82,7 +90,7 @@ def store(_, x, array):
 @intrinsic
 @no_type_check
 def widened(_, x):
-    """The same numbers in float64."""
+    """The vector in float64."""
     lanes = Lanes(x.count, 64)
 
     def code(_context, builder, _signature, arguments):
@@ -94,7 +102,7 @@ def widened(_, x):
 @intrinsic
 @no_type_check
 def add_product(_, total, x, factor):
-    """`total + x * factor`, of a number as factor, rounded once or twice."""
+    """`total + x * factor` with a number as factor, rounded once or twice."""
 
     def code(_context, builder, _signature, arguments):
         product = builder.fmul(arguments[1], _splat(builder, arguments[2], x), flags=_FUSED)
@@ -106,7 +114,7 @@ def add_product(_, total, x, factor):
 @intrinsic
 @no_type_check
 def add_squared_difference(_, total, x, number):
-    """`total + (x - number)**2`, the square and the sum rounded once or twice."""
+    """`total + (x - number)**2`, with square and sum rounded once or twice."""
 
     def code(_context, builder, _signature, arguments):
         difference = builder.fsub(arguments[1], _splat(builder, arguments[2], x))
@@ -119,25 +127,25 @@ def add_squared_difference(_, total, x, number):
 @intrinsic
 @no_type_check
 def larger(_, x, y):
-    """The larger of each two numbers; none may be NaN."""
+    """The larger number in each lane; NaN is not allowed."""
     return x(x, y), _pick(">")
 
 
 @intrinsic
 @no_type_check
 def smaller(_, x, y):
-    """The smaller of each two numbers; none may be NaN."""
+    """The smaller number in each lane; NaN is not allowed."""
     return x(x, y), _pick("<")
 
 
 @intrinsic
 @no_type_check
 def where_larger(_, x, y, number, other):
-    """`number` in the lanes where x is larger than y, the vector `other` in those where not."""
+    """`number` in the lanes where x is larger than y, elsewhere the lanes of the vector `other`."""
 
     def code(_context, builder, _signature, arguments):
-        chosen = _splat(builder, arguments[2], other)
-        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), chosen, arguments[3])
+        numbers = _splat(builder, arguments[2], other)
+        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), numbers, arguments[3])
 
     return other(x, y, number, other), code
 
@@ -145,7 +153,7 @@ def where_larger(_, x, y, number, other):
 @intrinsic
 @no_type_check
 def smallest(_, x):
-    """The smallest number of a vector, whose length is a power of two; none may be NaN."""
+    """The smallest number of a vector; its length is a power of two, and NaN is not allowed."""
 
     def code(context, builder, signature, arguments):
         vector, count = arguments[0], x.count
@@ -163,11 +171,11 @@ def smallest(_, x):
 @intrinsic
 @no_type_check
 def bits_not_above(_, x, limit):
-    """An integer with bit i set where number i of a vector, of at most 63, is not above a limit."""
+    """An integer whose bit i tells whether lane i, of at most 63 lanes, is not above the limit."""
 
     def code(_context, builder, _signature, arguments):
-        found = builder.fcmp_ordered("<=", arguments[0], _splat(builder, arguments[1], x))
-        return builder.zext(builder.bitcast(found, ir.IntType(x.count)), ir.IntType(64))
+        bits = builder.fcmp_ordered("<=", arguments[0], _splat(builder, arguments[1], x))
+        return builder.zext(builder.bitcast(bits, ir.IntType(x.count)), ir.IntType(64))
 
     return types.int64(x, limit), code
 
@@ -175,7 +183,7 @@ def bits_not_above(_, x, limit):
 @intrinsic
 @no_type_check
 def first_bit(_, bits):
-    """Place of the lowest bit that is set in an integer of 64 bits; 64 where none is."""
+    """Position of the lowest set bit of a 64-bit integer; 64 if no bit is set."""
 
     def code(_context, builder, _signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -197,7 +205,7 @@ def _splat(builder, x, lanes):
 
 @no_type_check
 def _pick(relation):
-    """Code for a vector of whichever of each two numbers so compares with the other."""
+    """Code that takes, in each lane, the number for which `number relation other` holds."""
 
     def code(_context, builder, _signature, arguments):
         return builder.select(builder.fcmp_ordered(relation, *arguments), *arguments)
@@ -208,7 +216,7 @@ def _pick(relation):
 @no_type_check
 def _pointer(context, builder, lanes, array_type, array, indices):
     if array_type.layout != "C":
-        raise TypingError(f"vectors are of contiguous rows, got those of {array_type}")
-    made = context.make_array(array_type)(context, builder, array)
-    item = cgutils.get_item_pointer(context, builder, array_type, made, indices, wraparound=False)
+        raise TypingError(f"vectors need contiguous rows, got {array_type}")
+    view = context.make_array(array_type)(context, builder, array)
+    item = cgutils.get_item_pointer(context, builder, array_type, view, indices, wraparound=False)
     return builder.bitcast(item, _vector(lanes).as_pointer())

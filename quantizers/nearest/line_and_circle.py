@@ -1,18 +1,18 @@
-"""Exact nearest-code search in O(log V) where codes can be sorted: on a line and on a circle.
+"""Exact nearest-code search in O(log V) for codes that can be sorted: on a line or on a circle.
 
-On the line a bisection of the midpoints between neighbours decides: in float64 the midpoint of two
-float32 numbers is exact. On the circle directions are sorted by integers that are made of exact
-quotients, so that equal directions, and only those, are equal; then the two neighbours of a latent
-are compared by their distance in float64.
+On the line, bisection finds the midpoints between neighbours on both sides of a latent. The float64
+midpoint of two float32 numbers is exact. On the circle, directions are sorted by integers made from
+exact quotients, so that only equal directions have equal integers. Then the distances of a latent
+to its two neighbours are compared in float64.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_QUERIES = 1 << 16  # latents that are searched at a time: a few MiB
-_RATIO_BITS = 745 << 52  # just under the smallest ratio of two float32 numbers, as float64 bits
-_EIGHTH = (1023 << 52) - _RATIO_BITS  # of a turn: the ratio is 1
+_TILE_LATENTS = 1 << 16  # that are searched at a time: a few MiB
+_RATIO_BITS = 745 << 52  # just below the smallest ratio of two float32 numbers, as float64 bits
+_EIGHTH = (1023 << 52) - _RATIO_BITS  # of a turn: a ratio of 1
 
 
 def search_line(latents: Float[Tensor, " n"], codes: Float[Tensor, " v"]) -> Int[Tensor, " n"]:
@@ -25,11 +25,11 @@ def search_line(latents: Float[Tensor, " n"], codes: Float[Tensor, " v"]) -> Int
     points, lowest = _distinct(codes)
     below, above = points[:-1].double(), points[1:].double()
     midpoints = (below + above) / 2
-    ties_go_up = lowest[1:] < lowest[:-1]  # a latent on the midpoint is then beyond it
+    ties_go_up = lowest[1:] < lowest[:-1]  # then a latent on the midpoint must lie above it
     before = torch.nextafter(midpoints, torch.full_like(midpoints, -torch.inf))
     midpoints = torch.where(ties_go_up, before, midpoints)
-    parts = latents.split(_QUERIES)
-    return torch.cat([lowest[torch.searchsorted(midpoints, part.double())] for part in parts])
+    tiles = latents.split(_TILE_LATENTS)
+    return torch.cat([lowest[torch.searchsorted(midpoints, tile.double())] for tile in tiles])
 
 
 def search_circle(
@@ -43,24 +43,24 @@ def search_circle(
     """
     angles, lowest = _distinct(_angles(codebook))
     units = directions(codebook)[lowest]
-    found = []
-    for part in latents.split(_QUERIES):
-        above = torch.searchsorted(angles, _angles(part))
+    indices = []
+    for tile in latents.split(_TILE_LATENTS):
+        above = torch.searchsorted(angles, _angles(tile))
         below = torch.where(above == 0, len(angles), above) - 1  # the circle closes
         above = torch.where(above == len(angles), 0, above)
-        unit = directions(part)
+        unit = directions(tile)
         to_below, to_above = _squares(units[below] - unit), _squares(units[above] - unit)
         nearer = torch.where(to_below < to_above, lowest[below], lowest[above])
         lower = torch.minimum(lowest[below], lowest[above])
-        found.append(torch.where(to_below == to_above, lower, nearer))
-    return torch.cat(found)
+        indices.append(torch.where(to_below == to_above, lower, nearer))
+    return torch.cat(indices)
 
 
 def directions(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Unit vectors in float64; those of exact multiples of one row are bit-equal.
+    """Unit vectors in float64; rows that are exact multiples of each other give equal bits.
 
-    The quotients of a row by its largest magnitude depend on the direction only, and in float64
-    two different quotients of float32 numbers are different. Zero rows stay zero.
+    A row divided by its largest magnitude depends only on the direction. In float64, different
+    quotients of float32 numbers stay different. Zero rows stay zero.
     """
     largest = rows.abs().amax(dim=1, keepdim=True).double()
     units = rows / largest.clamp_min(2.0**-149)
@@ -68,7 +68,7 @@ def directions(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def _distinct(keys: Tensor) -> tuple[Tensor, Int[Tensor, " u"]]:
-    """The different keys in ascending order and the lowest index of each."""
+    """The distinct keys in ascending order, and the lowest index of each."""
     ordered, order = torch.sort(keys, stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=first[1:])
@@ -76,7 +76,7 @@ def _distinct(keys: Tensor) -> tuple[Tensor, Int[Tensor, " u"]]:
 
 
 def _angles(vectors: Float[Tensor, "n 2"]) -> Int[Tensor, " n"]:
-    """Integers from minus to plus half a turn that grow with the angle of float32 vectors.
+    """Integers that grow with the angle of float32 vectors, from minus half a turn to plus half.
 
     Within an eighth of a turn they are the bits of the tangent, a positive float64 number.
     """

@@ -1,11 +1,10 @@
 """The exact search by compiled loops over all codes.
 
-Of the scores of all codes only those of the best two blocks are kept for each latent. Where these
-are further apart than rounding explains (`nearest_codes` has scores and their bounds), distances to
-the codes of the best block are computed in float64, for a few other latents those to all codes. All
-others, and those with two distances that float64 in another order of summation could not tell
-apart, are not certain, and the caller searches for them otherwise: so no index depends on these
-loops.
+The first pass (`rounding` has its scores and bounds) keeps the scores of the best two blocks of
+codes for each latent. If rounding cannot explain their difference, the second pass computes float64
+distances to the codes of the best block. For a few other latents it computes those to all codes.
+The rest is not certain, nor is a latent with two distances so close that another order of summation
+could swap them. The caller searches for these otherwise, so no index depends on this file.
 """
 
 import math
@@ -20,60 +19,53 @@ from torch import Tensor
 from quantizers.nearest.loops_numba import (
     BLOCK,
     STRIP,
-    prepare,
+    scale_codes,
     search_shares,
     search_shares_in_parallel,
 )
-from quantizers.nearest.rounding import SHORTEST, distance_slack, score_error
+from quantizers.nearest.rounding import MIN_LENGTH, are_alike, distance_slack, score_error
 from quantizers.nearest.threads_numba import run, threads
 
-_SHARE = 512  # latents that a thread takes at a time, or fewer
+_MAX_SHARE = 512  # latents that a thread takes at a time
 
 
 class _Codes(NamedTuple):
-    """Codes as the loops take them, and what fills the last block of b.
+    """Codes as the loops take them: b blocks of 8, the last one filled up.
 
     Attributes:
-        scale, shift: of coordinates, which are shift + scale * x.
-        error, slack: see `score_error` and `distance_slack`.
-        radius: length of the longest scaled code.
-        rows: (b * 8, d), scaled codes, and zeros.
-        half: (b * 8,), minus half of their squared lengths, and -infinity.
-        exact: (b * d, 8), codes as they were given, and infinity: the channels of each block.
+        scale, shift, radius, error, slack: see `ScaledCodes`.
+        rows: (b * 8, d), scaled codes, then zeros.
+        half: (b * 8,), minus half of their squared lengths, then -infinity.
+        exact: (b * d, 8), the given codes, then infinity: the channels of each block.
     """
 
     scale: float
     shift: np.ndarray
-    error: float
-    slack: float
     radius: np.float32
+    error: np.float32
+    slack: float
     rows: np.ndarray
     half: np.ndarray
     exact: np.ndarray
 
 
 class Loops:
-    """Codes that are prepared for the compiled loops.
-
-    Attributes:
-        alike: whether no code is many times as long as they are on average: the bounds of rounding
-            would be too wide to tell any two codes apart.
-    """
+    """Codes that are prepared for the compiled loops."""
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         size, channels = codes.shape
         missing = -size % BLOCK
         shift, half = np.zeros(channels), np.full(size + missing, -np.inf, np.float32)
         rows = np.zeros((size + missing, channels), np.float32)
-        scale, longest, mean = prepare(codes.contiguous().numpy(), shift, rows, half)
-        self.alike = longest <= 64 * mean
+        scale, largest, mean = scale_codes(codes.contiguous().numpy(), shift, rows, half)
+        self.alike = are_alike(largest, mean)
         exact = F.pad(codes, (0, 0, 0, missing), value=torch.inf)
         self.codes = _Codes(
             scale=scale,
             shift=shift,
-            error=score_error(channels),
+            radius=np.float32(max(math.sqrt(largest), MIN_LENGTH)),
+            error=np.float32(score_error(channels)),
             slack=distance_slack(channels),
-            radius=np.float32(max(math.sqrt(longest), SHORTEST)),
             rows=rows,
             half=half,
             exact=exact.view(-1, BLOCK, channels).mT.contiguous().view(-1, BLOCK).numpy(),
@@ -85,8 +77,8 @@ class Loops:
         certain = torch.zeros(len(latents), dtype=torch.bool)
         if not self.alike:
             return index, certain
-        share = min(_SHARE, STRIP * math.ceil(len(latents) / threads() / STRIP))
+        share = min(_MAX_SHARE, STRIP * math.ceil(len(latents) / threads() / STRIP))
         rows = latents.contiguous().numpy()
-        problem = self.codes, rows, share, index.numpy(), certain.numpy()
-        run(search_shares, search_shares_in_parallel, problem)
+        arguments = self.codes, rows, share, index.numpy(), certain.numpy()
+        run(search_shares, search_shares_in_parallel, arguments)
         return index, certain

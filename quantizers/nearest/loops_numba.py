@@ -1,9 +1,10 @@
-"""The loops that Numba compiles for `nearest_loops`, whose classes say what they are given.
+"""The compiled loops of `loops`, whose classes describe the arguments.
 
-Scores of four codes for a strip of latents, as many as there are registers for, are summed up at a
-time, so that each coordinate that is read serves several of them; and none is ever written down.
+The loops score four codes for a strip of latents at a time, one latent per lane. Each coordinate
+that is read enters several sums, and scores never leave the registers.
 
-All that is compiled together is in one file: Numba's cache on disk sees no change in another.
+Compiled functions that call each other are in one file: Numba's cache on disk does not see changes
+in another file.
 """
 
 import math
@@ -13,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from quantizers.nearest.lanes_numba import (
-    REGISTERS,
+    LANES,
     add_product,
     add_squared_difference,
     bits_not_above,
@@ -30,20 +31,23 @@ from quantizers.nearest.lanes_numba import (
 from quantizers.nearest.threads_numba import compiled, compiled_in_any_order, compiled_in_parallel
 
 BLOCK = 8  # codes that are compared in float64 together
-STRIP = len(REGISTERS)  # latents that are searched for together
-_OF_A_BLOCK = (0,) * BLOCK
-_LINE = 16  # numbers of float32 in a line of a cache
-_COMPARED = 4  # latents of a share that are compared with all codes
+STRIP = LANES  # latents that are scored together
+FULL_SEARCHES = 4  # per share: latents that are compared with all codes
+GIVE_UP = 0, 0  # compare no block: the latent is left uncertain
+_CACHE_LINE = 16  # float32 numbers
 _LOWEST = np.float32(-np.inf)
-_LONGEST = np.float32(2**60)  # of a scaled latent: no score overflows
+_MAX_LENGTH = np.float32(2**60)  # of a scaled latent, so that no score overflows
 
 
 @compiled
 @no_type_check
-def prepare(exact, shift, rows, half):
-    """Scales codes around their centre; the scale, the largest squared length and the mean."""
+def scale_codes(exact, shift, rows, half):
+    """Fills `shift`, `rows` and `half`; returns the scale and the largest and mean squared length.
+
+    `ScaledCodes` does the same with a dozen calls of torch, which cost more for few codes.
+    """
     size, channels = exact.shape
-    low, high, longest, total = np.inf, -np.inf, 0.0, 0.0
+    low, high, largest, total = np.inf, -np.inf, 0.0, 0.0
     for code in range(size):
         for channel in range(channels):
             x = np.float64(exact[code, channel])
@@ -59,14 +63,14 @@ def prepare(exact, shift, rows, half):
             rows[code, channel] = x
             square += np.float64(x) * np.float64(x)
         half[code] = -square / 2
-        longest, total = max(longest, square), total + square
-    return scale, longest, total / size
+        largest, total = max(largest, square), total + square
+    return scale, largest, total / size
 
 
 @compiled
 @no_type_check
 def search_shares(codes, latents, share, index, certain):
-    """Searches for latents, so many at a time; fills in indices and what is certain."""
+    """Searches for `share` latents at a time; fills in `index` and `certain`."""
     for first in range(0, len(latents), share):
         _search_share(codes, latents[first : first + share], index[first:], certain[first:])
 
@@ -74,7 +78,7 @@ def search_shares(codes, latents, share, index, certain):
 @compiled_in_parallel
 @no_type_check
 def search_shares_in_parallel(codes, latents, share, index, certain):
-    """The same in several threads."""
+    """Like `search_shares`, in several threads."""
     for number in prange((len(latents) + share - 1) // share):
         first = number * share
         _search_share(codes, latents[first : first + share], index[first:], certain[first:])
@@ -86,66 +90,65 @@ def _search_share(codes, latents, index, certain):
     channels = latents.shape[1]
     strip = _aligned(channels * STRIP).reshape(channels, STRIP)
     norm, highest = _aligned(STRIP), _aligned(STRIP)
-    second, likely = _aligned(STRIP), _aligned(STRIP)
-    near, compared, blocks = 1 + 4 * codes.slack, 0, len(codes.half) // BLOCK
+    second, best_block = _aligned(STRIP), _aligned(STRIP)
+    near = 1 + 4 * codes.slack
+    blocks, full_searches_left = len(codes.half) // BLOCK, FULL_SEARCHES
     for start in range(0, len(latents), STRIP):
         count = min(STRIP, len(latents) - start)
         _fill(codes, latents[start : start + count], strip, norm)
-        _best_blocks(codes.rows, codes.half, strip, highest, second, likely)
-        _lower_to_least(
-            highest, norm, np.float32(codes.error), np.float32(codes.slack), codes.radius
-        )
-        for place in range(count):
-            first, last = int(likely[place]), int(likely[place]) + 1
-            if not second[place] < highest[place]:
-                first, last = 0, blocks if compared < _COMPARED else 0
-                compared += 1
-            index[start + place], certain[start + place] = _nearest_code(
-                codes.exact, first, last, latents, start + place, near
+        _best_blocks(codes.rows, codes.half, strip, highest, second, best_block)
+        _lower_to_least(highest, norm, codes.error, np.float32(codes.slack), codes.radius)
+        for lane in range(count):
+            first, last = int(best_block[lane]), int(best_block[lane]) + 1
+            if not second[lane] < highest[lane]:
+                first, last = (0, blocks) if full_searches_left > 0 else GIVE_UP
+                full_searches_left -= 1
+            index[start + lane], certain[start + lane] = _nearest_code(
+                codes.exact, first, last, latents, start + lane, near
             )
 
 
 @compiled
 @no_type_check
 def _aligned(size):
-    """An array that begins with a line of the cache, so that no vector lies in two of them."""
-    room = np.empty(size + _LINE, np.float32)
-    first = -(room.ctypes.data // 4) % _LINE
+    """An array that starts on a cache line, so that no vector straddles two of them."""
+    room = np.empty(size + _CACHE_LINE, np.float32)
+    first = -(room.ctypes.data // 4) % _CACHE_LINE
     return room[first : first + size]
 
 
 @compiled
 @no_type_check
 def _fill(codes, latents, strip, norm):
-    """Scales latents, one in each column, and zeros that fill the strip; and their lengths."""
+    """Writes scaled latents to the columns of `strip`, zeros to the rest, and lengths to `norm`."""
     strip[:] = 0
-    for place in range(len(latents)):
+    for lane in range(len(latents)):
         for channel in range(len(strip)):
-            x = codes.shift[channel] + codes.scale * latents[place, channel]
-            strip[channel, place] = x
+            x = codes.shift[channel] + codes.scale * latents[lane, channel]
+            strip[channel, lane] = x
     norm[:] = 0
     for channel in range(len(strip)):
-        for place in range(STRIP):
-            norm[place] += strip[channel, place] * strip[channel, place]
-    for place in range(STRIP):
-        norm[place] = math.sqrt(norm[place])
-        if not norm[place] < _LONGEST:
-            strip[:, place] = 0
+        for lane in range(STRIP):
+            norm[lane] += strip[channel, lane] * strip[channel, lane]
+    for lane in range(STRIP):
+        norm[lane] = math.sqrt(norm[lane])
+        if not norm[lane] < _MAX_LENGTH:
+            strip[:, lane] = 0
 
 
 @compiled
 @no_type_check
-def _best_blocks(rows, half, strip, highest, second, likely):
-    """For each latent of a strip the highest scores of the best two blocks, and which is best."""
-    most = less = splat(REGISTERS, _LOWEST)
-    name = splat(REGISTERS, np.float32(0))
+def _best_blocks(rows, half, strip, highest, second, best_block):
+    """For each latent of a strip: the highest scores of the best two blocks, and the best block."""
+    most = less = splat(LANES, _LOWEST)
+    name = splat(LANES, np.float32(0))
     for block in range(len(half) // BLOCK):
-        best = splat(REGISTERS, _LOWEST)
+        best = splat(LANES, _LOWEST)
         for code in range(BLOCK * block, BLOCK * (block + 1), 4):
-            zero, one = splat(REGISTERS, half[code]), splat(REGISTERS, half[code + 1])
-            two, three = splat(REGISTERS, half[code + 2]), splat(REGISTERS, half[code + 3])
+            zero, one = splat(LANES, half[code]), splat(LANES, half[code + 1])
+            two, three = splat(LANES, half[code + 2]), splat(LANES, half[code + 3])
             for channel in range(len(strip)):
-                x = load(REGISTERS, strip, channel)
+                x = load(LANES, strip, channel)
                 zero = add_product(zero, x, rows[code, channel])
                 one = add_product(one, x, rows[code + 1, channel])
                 two = add_product(two, x, rows[code + 2, channel])
@@ -156,37 +159,38 @@ def _best_blocks(rows, half, strip, highest, second, likely):
         most = larger(best, most)
     store(most, highest)
     store(less, second)
-    store(name, likely)
+    store(name, best_block)
 
 
 @compiled_in_any_order
 @no_type_check
 def _lower_to_least(highest, norm, error, slack, radius):
-    """Makes of the highest score of each latent the least that its nearest code's is computed as.
+    """Lowers each latent's highest score to the least value that its nearest code can score.
 
-    The squared distance of the code with the highest score is |X|^2 less twice its true score. No
-    code that is nearer, nor itself, is longer than |X| and that distance: the bound of rounding for
-    the longest code gives one for it, and that a sharper bound. `wide` is for their own rounding.
+    The squared distance to the code with the highest score is |X|^2 minus twice its true score.
+    That code, and every nearer one, is at most |X| plus that distance long. The error bound with
+    the longest code gives an upper limit for the distance; that gives a sharper bound. `wide`
+    covers the rounding of these bounds.
     """
     wide = np.float32(1.001)
-    for place in range(len(highest)):
-        reach = norm[place] + radius
-        square = max(norm[place] * norm[place] - 2 * highest[place], np.float32(0)) * wide
+    for lane in range(len(highest)):
+        reach = norm[lane] + radius
+        square = max(norm[lane] * norm[lane] - 2 * highest[lane], np.float32(0)) * wide
         distance = np.sqrt(square + 2 * error * radius * reach)
-        length = min(radius, (norm[place] + distance) * wide)
-        highest[place] -= 2 * error * length * (norm[place] + length) + slack * reach * reach
+        length = min(radius, (norm[lane] + distance) * wide)
+        highest[lane] -= 2 * error * length * (norm[lane] + length) + slack * reach * reach
 
 
 @compiled
 @no_type_check
 def _nearest_code(exact, first, last, latents, latent, near):
-    """The nearest code of some blocks in float64, and if no other order of sums finds another."""
+    """The nearest code of some blocks in float64, and whether every order of summation finds it."""
     least, second, nearest, alone = np.inf, np.inf, 0, False
     channels = latents.shape[1]
     for block in range(first, last):
-        squares = splat(_OF_A_BLOCK, 0.0)
+        squares = splat(BLOCK, 0.0)
         for channel in range(channels):
-            codes = widened(load(_OF_A_BLOCK, exact, block * channels + channel))
+            codes = widened(load(BLOCK, exact, block * channels + channel))
             squares = add_squared_difference(squares, codes, np.float64(latents[latent, channel]))
         distance = smallest(squares)
         second = min(second, max(least, distance))

@@ -1,12 +1,10 @@
-"""The one nearest-code search, shared by every method that owns a codebook.
+"""The nearest-code search that every method with a codebook uses: `nearest`.
 
-On a CPU the result is exact: distances are compared in float64, and of equal ones the lowest index
-wins, whatever the batch. Codes on a line and directions in a plane are sorted and bisected
-(`nearest_sorted`); all others are scored in float32, and what rounding leaves in doubt is compared
-again (`nearest_chunks`). On other devices the search is done in float32 and the host does not wait
-(`nearest_float32`): there, of codes whose distances differ by rounding only, either may be found.
+On a CPU the result is exact: distances are compared in float64, ties go to the lowest index, and
+the batch does not matter. On other devices the search uses float32 and never synchronizes with the
+CPU: there, either of two codes may be found if their distances differ only by rounding.
 
-No matrix of all latents by all codes is ever held.
+The matrix of all latents by all codes is never stored.
 """
 
 from typing import get_args
@@ -16,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quantizers.base import NonFiniteLatentError, are_finite, without_autocast
-from quantizers.nearest.accelerator import Precision, search_float32
+from quantizers.nearest.accelerator import search_float32
 from quantizers.nearest.chunks import search_chunks
-from quantizers.nearest.dot_products import products_in
+from quantizers.nearest.dot_products import Precision, matmul_precision
 from quantizers.nearest.line_and_circle import directions, search_circle, search_line
 
 
@@ -31,24 +29,23 @@ def nearest(
 ) -> Int[Tensor, "*g n"]:
     """Index of the nearest code for every latent, both taken as float32; ties go to the lowest.
 
-    A code with an infinite element is never chosen, unless there is no other: then index 0 is.
+    A code with an infinite element is chosen only if there is no other; then index 0 is.
 
     Args:
-        latents: vectors to look up, finite: (n, d), or (g, n, d) of g groups, which are one call.
-        codebook: the codes, of each group where there are groups; equal, zero and infinite ones are
-            allowed.
-        spherical: compare directions, that is maximise the cosine. On a CPU codes that are exact
-            multiples of one another tie. A zero code has cosine 0 to every latent, a zero latent
+        latents: vectors to look up, finite: (n, d), or (g, n, d) for g groups in one call.
+        codebook: the codes, one codebook per group; equal, zero and infinite codes are allowed.
+        spherical: compare directions, that is, maximise the cosine. On a CPU, codes that are exact
+            multiples of each other tie. A zero code has cosine 0 to every latent, and a zero latent
             has cosine 0 to every code.
-        precision: of the factors of a product on an accelerator, at least: "tf32" has 10 bits of
-            mantissa, "bf16" 7, so a code that is further by so much may be found. On a CPU the
-            search is exact whatever this allows.
+        precision: lowest allowed precision of the factors of a product on an accelerator. "tf32"
+            has 10 bits of mantissa and "bf16" has 7, so a code that is further away by that much
+            may be found. The search on a CPU is always exact.
 
     Raises:
         ValueError: shapes that do not fit, an empty codebook, integer tensors, two devices or an
             unknown precision.
-        NonFiniteLatentError: on a CPU, NaN or an infinite latent; other devices are not made to
-            wait for that check.
+        NonFiniteLatentError: NaN or an infinite latent, on a CPU; other devices skip this check,
+            because it would synchronize.
     """
     _check(latents, codebook)
     if precision not in get_args(Precision):
@@ -92,8 +89,8 @@ def _search_shape(
 def _search_on_accelerator(
     latents: Tensor, codebook: Tensor, spherical: bool, precision: Precision
 ) -> Tensor:
-    """The search in float32, with products that precise."""
-    with products_in(torch.backends.cuda.matmul, "tf32" if precision == "tf32" else "ieee"):
+    """The search in float32, with products of the given precision."""
+    with matmul_precision(torch.backends.cuda.matmul, "tf32" if precision == "tf32" else "ieee"):
         return search_float32(latents, codebook, spherical=spherical, precision=precision)
 
 
@@ -112,7 +109,7 @@ def _search_exactly(latents: Tensor, codebook: Tensor, spherical: bool) -> Tenso
 
 
 def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor:
-    """The exact search for codes without an infinite element."""
+    """The exact search for codes without infinite elements."""
     if spherical:
         return _search_directions(latents, codebook)
     if codebook.shape[1] == 1:
@@ -121,21 +118,21 @@ def _search_finite(latents: Tensor, codebook: Tensor, spherical: bool) -> Tensor
 
 
 def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
-    """The exact search for directions: zero latents and zero codes, which have none, go apart."""
-    some = latents.any(dim=1)
-    if not some.all():
+    """The exact search for directions, apart from zero latents and zero codes, which have none."""
+    nonzero = latents.any(dim=1)
+    if not nonzero.all():
         indices = torch.zeros(len(latents), dtype=torch.int64)
-        indices[some] = _search_directions(latents[some], codebook)
+        indices[nonzero] = _search_directions(latents[nonzero], codebook)
         return indices
-    some = codebook.any(dim=1)
-    if not some.any():
+    nonzero = codebook.any(dim=1)
+    if not nonzero.any():
         return torch.zeros(len(latents), dtype=torch.int64)
-    if not some.all():
-        zero, others = some.int().argmin(), some.nonzero().squeeze(1)
+    if not nonzero.all():
+        zero, others = nonzero.int().argmin(), nonzero.nonzero().squeeze(1)
         index = others[_search_directions(latents, codebook[others])]
         product = (latents.double() * codebook[index]).sum(dim=1)
-        wins = (product < 0) | ((product == 0) & (zero < index))
-        return torch.where(wins, zero, index)
+        zero_wins = (product < 0) | ((product == 0) & (zero < index))
+        return torch.where(zero_wins, zero, index)
     if codebook.shape[1] == 1:
         return search_line(latents[:, 0].sign(), codebook[:, 0].sign())
     if codebook.shape[1] == 2:
@@ -144,12 +141,12 @@ def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:
-    shapes = latents.shape, codebook.shape
-    fit = latents.ndim == codebook.ndim and latents.ndim in (2, 3)
-    if not fit or latents.shape[:-2] != codebook.shape[:-2] or shapes[0][-1] != shapes[1][-1]:
+    shapes = {(*tensor.shape[:-2], "rows", *tensor.shape[-1:]) for tensor in (latents, codebook)}
+    ndims_fit = latents.ndim == codebook.ndim and latents.ndim in (2, 3)
+    if not ndims_fit or len(shapes) > 1:
         raise ValueError(
-            "nearest expects latents (n, d) and a codebook (v, d), or one of each group: (g, n, d) "
-            f"and (g, v, d); got {tuple(latents.shape)} and {tuple(codebook.shape)}"
+            "nearest expects latents (n, d) and a codebook (v, d), or one of each per group: "
+            f"(g, n, d) and (g, v, d); got {tuple(latents.shape)} and {tuple(codebook.shape)}"
         )
     if codebook.numel() == 0:
         raise ValueError(f"nearest expects at least one code, got {tuple(codebook.shape)}")

@@ -1,6 +1,6 @@
-"""Functions that Numba compiles, and as many threads for them as torch has.
+"""Decorators for functions that Numba compiles, and a runner with as many threads as torch uses.
 
-Compiled code is kept on disk (`NUMBA_CACHE_DIR`).
+Numba keeps compiled code on disk (`NUMBA_CACHE_DIR`).
 """
 
 from collections.abc import Callable
@@ -11,28 +11,28 @@ import numba
 import torch
 
 compiled = numba.njit(nogil=True, error_model="numpy", cache=True)
-compiled_in_any_order = numba.njit(  # of sums; and of numbers, never NaN
+compiled_in_any_order = numba.njit(  # any order of summation; NaN is not allowed
     nogil=True, error_model="numpy", cache=True, fastmath={"contract", "nnan", "nsz", "reassoc"}
 )
 compiled_in_parallel = numba.njit(parallel=True, nogil=True, cache=True)
-_one_at_a_time = Lock()  # not every thread pool of Numba can be used from two threads
+_one_at_a_time = Lock()  # some of Numba's thread pools allow only one calling thread
 
 
 def threads() -> int:
-    """How many threads `run` takes."""
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    return min(torch.get_num_threads(), most)
+    """The number of threads that `run` uses."""
+    limit: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return min(torch.get_num_threads(), limit)
 
 
 def run(
-    serial: Callable[..., None], parallel: Callable[..., None], problem: tuple[Any, ...]
+    serial: Callable[..., None], parallel: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
-    """Calls the one that suits torch's number of threads: both do the same."""
-    if threads() == 1:  # as in a process that was forked, which must not start any
-        serial(*problem)
+    """Calls the function that suits torch's number of threads; both compute the same."""
+    if threads() == 1:  # as in a forked process, which must not start threads
+        serial(*arguments)
         return
     with _one_at_a_time:
         before = numba.get_num_threads()
         numba.set_num_threads(threads())
-        parallel(*problem)
+        parallel(*arguments)
         numba.set_num_threads(before)

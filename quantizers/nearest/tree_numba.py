@@ -1,15 +1,15 @@
-"""The exact search of many latents among many codes of two to four channels, in a tree of boxes.
+"""The exact search of many latents among many codes with 2 to 6 channels, in a tree of boxes.
 
 Bentley, "Multidimensional Binary Search Trees Used for Associative Searching", Communications of
-the ACM 18 (9), 1975: codes are halved at the median of the coordinate in which they extend most,
-until few are left. A latent visits the nearer half first, and the other only if its box of codes is
-not further away than the nearest code so far. So it meets few of the codes, however many there are.
+the ACM 18 (9), 1975: codes are split at the median of their widest coordinate until few are left.
+A latent visits the nearer half first. It visits the other half only if that box is not further away
+than the nearest code so far. So it meets few of the codes, however many there are.
 
-Distances and gaps are computed in float64 in the same order of channels, so that no gap is above
-the distance to a code in its box: rounding is monotone. Two distances that another order could not
-tell apart leave a latent that is not certain, as in `nearest_loops`; of two channels there is but
-one order, and the lowest index of the nearest codes is found. Where most codes are about as near as
-the nearest, none can be left out: a latent that visits many leaves is not certain either.
+Distances and gaps are float64 sums in the same order of channels. Rounding is monotone, so no gap
+exceeds the distance to a code in its box. If another order of summation could swap two distances,
+the latent is not certain, as in `loops`. Two channels have only one order, so there the lowest
+index of the nearest codes is found. If most codes are about as near as the nearest, no box can be
+skipped: a latent that visits many leaves is not certain either.
 """
 
 from typing import NamedTuple, no_type_check
@@ -25,18 +25,18 @@ from quantizers.nearest.threads_numba import compiled, compiled_in_parallel, run
 
 _LEAF = 16  # codes
 _SHARE = 1024  # latents that a thread takes at a time
-_DEEPEST = 64  # levels
-_MOST_LEAVES = 32  # that a latent visits, and one of 32 of all leaves: then it is not worth it
+_MAX_DEPTH = 64  # levels
+_MAX_VISITS = 32  # leaves per latent, plus 1/32 of all leaves; beyond that the loops are faster
 
 
 class _Nodes(NamedTuple):
-    """The tree as the loops take it: node i has the children 2 i + 1 and 2 i + 2, leaves are last.
+    """The tree: node i has the children 2 i + 1 and 2 i + 2; leaves are last.
 
     Attributes:
-        low, high: (nodes, d), box of the codes in a node; inside out, where there is none.
-        codes: (leaves * 16, d), in the order of the leaves, and infinity that fills them.
-        order: (leaves * 16,), index of each.
-        near: up to this many times the least distance another code is as near.
+        low, high: (nodes, d), box of the codes in a node; inside out for a node without codes.
+        codes: (leaves * 16, d), in the order of the leaves, filled up with infinity.
+        order: (leaves * 16,), indices of the codes.
+        near: codes up to this factor times the least distance may be as near.
     """
 
     low: np.ndarray
@@ -47,7 +47,7 @@ class _Nodes(NamedTuple):
 
 
 class Tree:
-    """Codes in a tree."""
+    """Codes that are prepared as a tree."""
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
         channels = codes.shape[1]
@@ -58,7 +58,7 @@ class Tree:
         while len(low[-1]) > 1:
             low.append(low[-1].view(-1, 2, channels).amin(dim=1))
             high.append(high[-1].view(-1, 2, channels).amax(dim=1))
-        self.channels = (0,) * channels  # a length that is compiled in
+        self.channels = (0,) * channels  # Numba compiles for the length of a tuple
         self.nodes = _Nodes(
             low=torch.cat(low[::-1]).numpy(),
             high=torch.cat(high[::-1]).numpy(),
@@ -72,13 +72,13 @@ class Tree:
         index = torch.empty(len(latents), dtype=torch.int64)
         certain = torch.empty(len(latents), dtype=torch.bool)
         rows = latents.contiguous().numpy()
-        problem = self.channels, self.nodes, rows, index.numpy(), certain.numpy()
-        run(_search_shares, _search_shares_in_parallel, problem)
+        arguments = self.channels, self.nodes, rows, index.numpy(), certain.numpy()
+        run(_search_share, _search_in_parallel, arguments)
         return index, certain
 
 
 def _halved(codes: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "w d"], Int[Tensor, " w"]]:
-    """Codes in the order of leaves, a power of two, filled with infinity; and their indices."""
+    """Codes in the order of 2^k leaves, filled up with infinity; and their indices."""
     size, channels = codes.shape
     halvings = max(0, -(-size // _LEAF) - 1).bit_length()
     missing = (_LEAF << halvings) - size
@@ -89,52 +89,46 @@ def _halved(codes: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "w d"], Int[Tens
         high = nodes.masked_fill(nodes.isinf(), -torch.inf).amax(dim=1)
         widest = (high - nodes.amin(dim=1)).argmax(dim=1)
         keys = nodes.gather(2, widest[:, None, None].expand(-1, nodes.shape[1], 1)).squeeze(2)
-        sorted_ = keys.argsort(dim=1)
-        codes = nodes.gather(1, sorted_.unsqueeze(2).expand(nodes.shape)).view(codes.shape)
-        order = order.view(sorted_.shape).gather(1, sorted_).flatten()
+        by_key = keys.argsort(dim=1)
+        codes = nodes.gather(1, by_key.unsqueeze(2).expand(nodes.shape)).view(codes.shape)
+        order = order.view(by_key.shape).gather(1, by_key).flatten()
     return codes, order
 
 
 @compiled
 @no_type_check
-def _search_shares(channels, nodes, latents, index, certain):
-    _search_share(channels, nodes, latents, 0, len(latents), index, certain)
+def _search_share(channels, nodes, latents, index, certain):
+    waiting, gaps = np.empty(_MAX_DEPTH, np.int64), np.empty(_MAX_DEPTH)
+    for number in range(len(latents)):
+        index[number], certain[number] = _search_tree(
+            channels, nodes, latents[number], waiting, gaps
+        )
 
 
 @compiled_in_parallel
 @no_type_check
-def _search_shares_in_parallel(channels, nodes, latents, index, certain):
+def _search_in_parallel(channels, nodes, latents, index, certain):
     for share in prange((len(latents) + _SHARE - 1) // _SHARE):
         first = share * _SHARE
-        last = min(first + _SHARE, len(latents))
-        _search_share(channels, nodes, latents, first, last, index, certain)
+        part = latents[first : first + _SHARE]
+        _search_share(channels, nodes, part, index[first:], certain[first:])
 
 
 @compiled
 @no_type_check
-def _search_share(channels, nodes, latents, first, last, index, certain):
-    waiting, gaps = np.empty(_DEEPEST, np.int64), np.empty(_DEEPEST)
-    for latent in range(first, last):
-        index[latent], certain[latent] = _search_tree(
-            channels, nodes, latents, latent, waiting, gaps
-        )
-
-
-@compiled
-@no_type_check
-def _search_tree(channels, nodes, latents, latent, waiting, gaps):
-    """The nearest code, and whether no other order of sums finds another."""
+def _search_tree(channels, nodes, latent, waiting, gaps):
+    """The nearest code, and whether every order of summation finds it."""
     leaves = (len(nodes.low) + 1) // 2
     least, second, nearest = np.inf, np.inf, 0
-    left = _MOST_LEAVES + leaves // 32
+    visits_left = _MAX_VISITS + leaves // 32
     waiting[0], gaps[0], count = 0, 0.0, 1
-    while count and left:
+    while count and visits_left:
         count -= 1
         node, gap = waiting[count], gaps[count]
         while gap <= least * nodes.near and node < leaves - 1:
             nearer, further = 2 * node + 1, 2 * node + 2
-            gap = _gap(channels, nodes, nearer, latents, latent)
-            other = _gap(channels, nodes, further, latents, latent)
+            gap = _gap(channels, nodes, nearer, latent)
+            other = _gap(channels, nodes, further, latent)
             if other < gap:
                 nearer, further, gap, other = further, nearer, other, gap
             if other <= least * nodes.near:
@@ -143,28 +137,27 @@ def _search_tree(channels, nodes, latents, latent, waiting, gaps):
             node = nearer
         if gap > least * nodes.near:
             continue
-        left -= 1
+        visits_left -= 1
         first = (node - leaves + 1) * _LEAF
         for code in range(first, first + _LEAF):
             distance = 0.0
             for channel in range(len(channels)):
-                x = np.float64(latents[latent, channel])
-                difference = np.float64(nodes.codes[code, channel]) - x
+                difference = np.float64(nodes.codes[code, channel]) - np.float64(latent[channel])
                 distance += difference * difference
             second = min(second, max(least, distance))
             if distance < least or (distance == least and nodes.order[code] < nearest):
                 least, nearest = distance, nodes.order[code]
     certain = len(channels) == 2 or second > least * nodes.near
-    return nearest, certain and left > 0
+    return nearest, certain and visits_left > 0
 
 
 @compiled
 @no_type_check
-def _gap(channels, nodes, node, latents, latent):
+def _gap(channels, nodes, node, latent):
     """Squared distance from a latent to the box of a node."""
     square = 0.0
     for channel in range(len(channels)):
-        x = np.float64(latents[latent, channel])
+        x = np.float64(latent[channel])
         below = np.float64(nodes.low[node, channel]) - x
         above = x - np.float64(nodes.high[node, channel])
         gap = max(max(below, above), 0.0)

@@ -1,9 +1,9 @@
-"""Nearest-code search as one Triton kernel: it streams the codebook past each block of latents.
+"""Nearest-code search as one Triton kernel that streams the codebook past each block of latents.
 
-A program holds some latents of a group and the best score of each so far, and never writes a score
-down. Latents and codes are read where they lie, contiguous or not. The products are float32, or as
-coarse as they may be; sums always are float32. Where too few latents are there to fill a device,
-the codebook is cut into parts for more programs, whose bests are compared at the end.
+A program holds a block of latents of one group and their best scores so far; it never stores other
+scores. It reads latents and codes in place, contiguous or not. Products have the requested
+precision, and sums are float32. If the latents are too few to fill the device, each program
+searches a part of the codebook, and the best scores of the parts are compared at the end.
 """
 
 import torch
@@ -12,11 +12,11 @@ import triton.language as tl  # type: ignore[import-untyped]
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from quantizers.nearest.accelerator import Precision
+from quantizers.nearest.dot_products import Precision
 
-_LATENTS = 64  # of a program
-_CODES = 64  # of a step
-_PROGRAMS = 1024  # enough for every multiprocessor to hold several
+_LATENTS = 64  # per program
+_CODES = 64  # per step
+_PROGRAMS = 1024  # enough for several on every multiprocessor
 
 
 def search_kernel(
@@ -26,7 +26,7 @@ def search_kernel(
     *,
     precision: Precision = "float32",
 ) -> tuple[Int[Tensor, "g n"], Float[Tensor, "g n"]]:
-    """Index of the largest `latents @ codes.mT - penalty`, the lowest where it ties, and the score.
+    """Index and value of the largest `latents @ codes.mT - penalty`; ties go to the lowest index.
 
     Args:
         latents: float32, on a CUDA device.

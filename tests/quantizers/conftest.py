@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from quantizers import Quantizer, build, lookup
-from quantizers.nearest import chunks as nearest_chunks
+from quantizers.nearest import chunks
 
 # Every hyper-parameter of every method appears here, with values that take other branches.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -285,13 +285,14 @@ def vqp() -> ModuleType:
     params=["products", *(pytest.param(way, marks=pytest.mark.slow) for way in ("loops", "tree"))],
 )
 def way_to_search(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Searches of any size by matrix products, by compiled loops, and by a tree where it can be."""
+    """Searches of any size by matrix products, by compiled loops, or by a tree if possible."""
     way = request.param
     if way != "products" and find_spec("numba") is None:
         pytest.skip("numba is not installed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest_chunks, "_WORTH_LOADING", math.inf if way == "products" else 0)
+        patch.setattr(chunks, "_MIN_PRODUCTS", math.inf if way == "products" else 0)
         if way == "tree":
-            patch.setattr(nearest_chunks, "_CODES_OF_A_TREE", 0)
-            patch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 0)
+            patch.setattr(
+                chunks, "_TREE", [chunks.When(channels, 1, 1) for channels in range(2, 7)]
+            )
         yield

@@ -8,14 +8,14 @@ import torch
 from brute_force import nearest_of_all, problem
 from torch import Tensor
 
-from quantizers.nearest import triton_kernel as nearest_triton
+from quantizers.nearest import triton_kernel
 
 SIZES = [(1, 1, 1), (70, 130, 5), (3, 200, 20), (130, 65, 3), (64, 64, 16), (65, 129, 17)]
 
 
 def search_kernel(latents: Tensor, codes: Tensor, penalty: Tensor) -> Tensor:
     """The search of one group, whose score is that of the index."""
-    index, score = nearest_triton.search_kernel(latents[None], codes[None], penalty[None])
+    index, score = triton_kernel.search_kernel(latents[None], codes[None], penalty[None])
     if penalty.isfinite().all():
         expected = (latents * codes[index[0]]).sum(dim=1) - penalty[index[0]]
         torch.testing.assert_close(score[0], expected, rtol=1e-5, atol=1e-5)
@@ -50,12 +50,12 @@ def _coarse(size: tuple[int, int, int]) -> None:
     latents, codebook = problem(size, seed=3)
     penalty = codebook.square().sum(dim=1) / 2
     arguments = latents[None], codebook[None], penalty[None]
-    index, score = nearest_triton.search_kernel(*arguments, precision="bf16")
+    index, score = triton_kernel.search_kernel(*arguments, precision="bf16")
     scores = latents.bfloat16().double() @ codebook.bfloat16().double().T - penalty
     torch.testing.assert_close(score[0].double(), scores.amax(dim=1), rtol=1e-5, atol=1e-5)
     chosen = scores.gather(1, index[0, :, None])[:, 0]
     torch.testing.assert_close(chosen, scores.amax(dim=1), rtol=1e-5, atol=1e-5)
-    index, score = nearest_triton.search_kernel(*arguments, precision="tf32")
+    index, score = triton_kernel.search_kernel(*arguments, precision="tf32")
     exact = latents.double() @ codebook.double().T - penalty
     torch.testing.assert_close(score[0].double(), exact.amax(dim=1), rtol=1e-2, atol=1e-2)
     close = exact.gather(1, index[0, :, None])[:, 0] >= exact.amax(dim=1) - 1e-2 * size[2]
@@ -69,14 +69,14 @@ def _groups_and_strides(size: tuple[int, int, int]) -> None:
     latents = latents.view(n, 3, 2 * d)[..., ::2].movedim(1, 0)
     codes = codes.view(v, 3, 2 * d)[..., ::2].movedim(1, 0)
     penalty = (codes.square().sum(dim=2) / 2).T.contiguous().T
-    found, _ = nearest_triton.search_kernel(latents, codes, penalty)
+    found, _ = triton_kernel.search_kernel(latents, codes, penalty)
     for group in range(3):
         alone = latents[group].contiguous(), codes[group].contiguous()
         assert torch.equal(found[group], search_kernel(*alone, penalty[group].contiguous())), size
 
 
-for programs in (1, 6, nearest_triton._PROGRAMS):
-    nearest_triton._PROGRAMS = programs
+for programs in (1, 6, triton_kernel._PROGRAMS):
+    triton_kernel._PROGRAMS = programs
     for size in SIZES:
         _exact(size)
         _close(size)

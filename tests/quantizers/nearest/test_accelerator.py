@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from quantizers.nearest import accelerator as nearest_float32
+from quantizers.nearest import accelerator
 
 
 def search_float32(latents: Tensor, codebook: Tensor, *, spherical: bool) -> Tensor:
     """The search of one group."""
-    return nearest_float32.search_float32(latents[None], codebook[None], spherical=spherical)[0]
+    return accelerator.search_float32(latents[None], codebook[None], spherical=spherical)[0]
 
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 300), st.integers(2, 24))
@@ -45,7 +45,7 @@ def test_no_direction_is_closer_by_more_than_the_margin(size, seed, scale):
 
 def test_bf16_rounds_the_factors_and_nothing_else():
     latents, codebook = problem((300, 500, 6), seed=4)
-    found = nearest_float32.search_float32(
+    found = accelerator.search_float32(
         latents[None], codebook[None], spherical=False, precision="bf16"
     )[0]
     scores = latents.bfloat16().double() @ codebook.bfloat16().double().T
@@ -57,8 +57,8 @@ def test_bf16_rounds_the_factors_and_nothing_else():
 
 @pytest.mark.parametrize("tile", [7, 4096])
 def test_equal_codes_infinite_codes_and_zeros_are_as_on_a_cpu(monkeypatch, tile):
-    monkeypatch.setattr(nearest_float32, "_CODES", tile)
-    monkeypatch.setattr(nearest_float32, "_LATENTS", tile)
+    monkeypatch.setattr(accelerator, "_TILE_CODES", tile)
+    monkeypatch.setattr(accelerator, "_TILE_LATENTS", tile)
     generator = torch.Generator().manual_seed(1)
     latents = torch.randint(-2, 3, (50, 3), generator=generator).float()
     codebook = torch.randint(-2, 3, (20, 3), generator=generator).float()
@@ -81,13 +81,13 @@ def test_nothing_but_infinite_codes_gives_the_first(spherical):
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_groups_are_searched_as_each_alone(monkeypatch, spherical):
-    monkeypatch.setattr(nearest_float32, "_CODES", 7)
-    monkeypatch.setattr(nearest_float32, "_LATENTS", 7)
+    monkeypatch.setattr(accelerator, "_TILE_CODES", 7)
+    monkeypatch.setattr(accelerator, "_TILE_LATENTS", 7)
     latents, codebook = problem((3 * 20, 3 * 30, 5), seed=3)
     latents, codebook = latents.view(20, 3, 5).movedim(1, 0), codebook.view(3, 30, 5).clone()
     codebook[1] += 1e3  # each has an offset of its own
     codebook[2, 4] = torch.inf
-    found = nearest_float32.search_float32(latents, codebook, spherical=spherical)
+    found = accelerator.search_float32(latents, codebook, spherical=spherical)
     alone = [
         search_float32(*pair, spherical=spherical) for pair in zip(latents, codebook, strict=True)
     ]

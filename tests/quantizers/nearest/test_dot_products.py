@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from quantizers.nearest import dot_products as products
+from quantizers.nearest import dot_products as module
 from quantizers.nearest.dot_products import dot_products
 
 SIZES = [(1, 1, 1), (5, 3, 7), (64, 65, 33), (0, 3, 7), (5, 3, 0), (5, 0, 7)]
@@ -12,7 +12,7 @@ SIZES = [(1, 1, 1), (5, 3, 7), (64, 65, 33), (0, 3, 7), (5, 3, 0), (5, 0, 7)]
 @pytest.fixture(autouse=True, params=["mkl", "onednn"])
 def library(monkeypatch, request):
     """The library of the products, whatever processor the tests run on."""
-    monkeypatch.setattr(products, "_mkl_is_slow", lambda: request.param == "onednn")
+    monkeypatch.setattr(module, "_mkl_is_slow", lambda: request.param == "onednn")
 
 
 def factors(size, *, dtype=torch.float32):
@@ -31,9 +31,9 @@ def test_products_and_gradients_are_those_of_torch(size, dtype):
     exact = left.double() @ right.double().T
     torch.testing.assert_close(product.double(), exact, rtol=1e-5, atol=1e-5)
     upstream = torch.randn(product.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    found = torch.autograd.grad(product, [left, right], upstream)
+    gradients = torch.autograd.grad(product, [left, right], upstream)
     expected = torch.autograd.grad(exact, [left, right], upstream.double())
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("constant", [0, 1])
@@ -53,7 +53,7 @@ def test_without_gradients_nothing_is_kept():
 
 def test_without_onednn_products_are_those_of_torch(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(products, "_by_onednn", pytest.fail)
+    monkeypatch.setattr(module, "_by_onednn", pytest.fail)
     left, right = factors((5, 3, 7))
     assert torch.equal(dot_products(left, right), left @ right.T)
 
@@ -61,8 +61,8 @@ def test_without_onednn_products_are_those_of_torch(monkeypatch):
 @pytest.mark.parametrize(("vendor", "slow"), [("GenuineIntel", False), ("AuthenticAMD", True)])
 def test_mkl_is_left_for_onednn_on_processors_of_amd(monkeypatch, vendor, slow):
     monkeypatch.undo()
-    monkeypatch.setattr(products.Path, "exists", lambda path: False)
-    monkeypatch.setattr(products.platform, "processor", lambda: f"Family 6 Model 85, {vendor}")
-    products._mkl_is_slow.cache_clear()
-    assert products._mkl_is_slow() is slow
-    products._mkl_is_slow.cache_clear()
+    monkeypatch.setattr(module.Path, "exists", lambda path: False)
+    monkeypatch.setattr(module.platform, "processor", lambda: f"Family 6 Model 85, {vendor}")
+    module._mkl_is_slow.cache_clear()
+    assert module._mkl_is_slow() is slow
+    module._mkl_is_slow.cache_clear()

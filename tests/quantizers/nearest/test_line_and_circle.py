@@ -6,8 +6,7 @@ from brute_force import nearest_of_all, problem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantizers.nearest import line_and_circle as nearest_sorted
-from quantizers.nearest import nearest
+from quantizers.nearest import line_and_circle, nearest
 
 # Numbers whose midpoints, quotients and angles coincide
 values = st.sampled_from([-3.0, -1.5, -1.0, -0.5, -0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0])
@@ -73,21 +72,21 @@ def test_many_codes_on_a_circle_are_told_apart(near_an_axis):
 def test_angles_grow_all_the_way_round():
     turn = torch.linspace(-torch.pi + 1e-3, torch.pi, 20_001, dtype=torch.float64)
     vectors = torch.stack([turn.cos(), turn.sin()], dim=1).float()
-    angles = nearest_sorted._angles(vectors)
+    angles = line_and_circle._angles(vectors)
     assert (angles.diff() > 0).all()
-    assert torch.equal(nearest_sorted._angles(vectors.bfloat16().float() * 3), _bfloat16(vectors))
+    assert torch.equal(line_and_circle._angles(vectors.bfloat16().float() * 3), _bfloat16(vectors))
     axes = torch.tensor([[0.0, -2.0], [1e-40, 0.0], [0.0, 1.0], [-3.0, 0.0]])
-    quarter = 2 * nearest_sorted._EIGHTH
-    assert nearest_sorted._angles(axes).tolist() == [-quarter, 0, quarter, 2 * quarter]
+    quarter = 2 * line_and_circle._EIGHTH
+    assert line_and_circle._angles(axes).tolist() == [-quarter, 0, quarter, 2 * quarter]
 
 
 def test_parts_of_the_latents_change_no_index(monkeypatch):
     latents, codebook = problem((100, 50, 2), seed=13)
     expected = nearest(latents, codebook, spherical=True), nearest(latents[:, :1], codebook[:, :1])
-    monkeypatch.setattr(nearest_sorted, "_QUERIES", 7)
+    monkeypatch.setattr(line_and_circle, "_TILE_LATENTS", 7)
     assert torch.equal(nearest(latents, codebook, spherical=True), expected[0])
     assert torch.equal(nearest(latents[:, :1], codebook[:, :1]), expected[1])
 
 
 def _bfloat16(vectors):
-    return nearest_sorted._angles(vectors.bfloat16().float())
+    return line_and_circle._angles(vectors.bfloat16().float())

@@ -6,8 +6,7 @@ import pytest
 import torch
 from brute_force import nearest_of_all, permutations_of_a_code, problem, problem_with_ties
 
-from quantizers.nearest import chunks as nearest_chunks
-from quantizers.nearest import nearest
+from quantizers.nearest import chunks, nearest
 
 pytest.importorskip("numba")
 
@@ -76,12 +75,12 @@ def test_codes_of_very_unlike_lengths_are_left_to_products():
 
 
 def test_few_latents_of_a_share_are_compared_with_all_codes():
-    from quantizers.nearest import loops_numba as nearest_numba
+    from quantizers.nearest.loops_numba import FULL_SEARCHES
 
-    latents, codebook = problem((20, 600, 4), seed=6)
+    latents, codebook = problem((12, 600, 4), seed=6)  # fewer than any strip
     codebook[300:] = codebook[:300] + 1e-6  # float32 scores do not tell them apart
     found, certain = _search(latents, codebook)
-    assert certain.sum() == nearest_numba._COMPARED
+    assert certain.sum() == FULL_SEARCHES
     assert torch.equal(found[certain], nearest_of_all(latents, codebook)[certain])
 
 
@@ -118,11 +117,11 @@ def test_large_searches_take_the_loops_and_find_the_same(monkeypatch, spherical)
     codebook[700:750] = codebook[:50]
     codebook[-1] = torch.inf
     calls = []
-    numba = nearest_chunks._numba()
-    monkeypatch.setattr(nearest_chunks, "_numba", lambda: calls.append("numba") or numba)
+    numba = chunks._numba()
+    monkeypatch.setattr(chunks, "_numba", lambda: calls.append("numba") or numba)
     found = nearest(latents, codebook, spherical=spherical)
     assert calls == ["numba"]
-    monkeypatch.setattr(nearest_chunks, "_numba", lambda: calls.append("none"))
+    monkeypatch.setattr(chunks, "_numba", lambda: calls.append("none"))
     assert torch.equal(nearest(latents, codebook, spherical=spherical), found)
     assert calls == ["numba", "none"]
 
@@ -132,21 +131,21 @@ def test_a_numba_that_cannot_be_imported_is_named_and_done_without(monkeypatch, 
     def refuse(name):
         raise error
 
-    monkeypatch.setattr(nearest_chunks, "import_module", refuse)
+    monkeypatch.setattr(chunks, "import_module", refuse)
     latents, codebook = problem((1100, 1500, 6), seed=10)
     expected = nearest_of_all(latents, codebook)
-    nearest_chunks._numba.cache_clear()
+    chunks._numba.cache_clear()
     with pytest.warns(UserWarning, match=f"without Numba.*{error}.*NUMBA_CACHE_DIR"):
         assert torch.equal(nearest(latents, codebook), expected)
     with warnings.catch_warnings(action="error"):
         nearest(latents, codebook)  # once is enough
-    nearest_chunks._numba.cache_clear()
+    chunks._numba.cache_clear()
 
 
 def test_without_numba_there_is_no_warning(monkeypatch):
-    monkeypatch.setattr(nearest_chunks, "find_spec", lambda name: None)
-    nearest_chunks._numba.cache_clear()
+    monkeypatch.setattr(chunks, "find_spec", lambda name: None)
+    chunks._numba.cache_clear()
     latents, codebook = problem((1100, 1500, 6), seed=10)
     nearest(latents, codebook)
-    assert nearest_chunks._numba() is None
-    nearest_chunks._numba.cache_clear()
+    assert chunks._numba() is None
+    chunks._numba.cache_clear()

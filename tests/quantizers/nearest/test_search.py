@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from quantizers.nearest import nearest
-from quantizers.nearest import search as nearest_module
+from quantizers.nearest import nearest, search
 
 pytestmark = pytest.mark.usefixtures("way_to_search")
 
@@ -179,17 +178,17 @@ def test_products_of_lower_precision_change_no_index():
 def test_products_of_accelerators_are_as_precise_as_asked(monkeypatch, precision):
     cuda, during = torch.backends.cuda.matmul, []
 
-    def search(latents, *_, **__):
+    def search_float32(latents, *_, **__):
         during.append(cuda.fp32_precision)
         return latents
 
-    monkeypatch.setattr(nearest_module, "search_float32", search)
+    monkeypatch.setattr(search, "search_float32", search_float32)
     for allowed in ("medium", "highest"):
         torch.set_float32_matmul_precision(allowed)
         try:
             before = cuda.fp32_precision
             rows = torch.ones(1, 2, 3)
-            nearest_module._search_on_accelerator(rows, rows, False, precision)
+            search._search_on_accelerator(rows, rows, False, precision)
             assert cuda.fp32_precision == before
         finally:
             torch.set_float32_matmul_precision("highest")
@@ -243,7 +242,7 @@ def test_the_search_leaves_its_arguments_and_the_graph_alone():
         (torch.zeros(2, 3), torch.zeros(4, 3).long(), "floating-point.* and torch.int64"),
         (torch.zeros(2, 3), torch.zeros(4, 3, device="meta"), "on cpu and .* on meta.*move"),
         (torch.zeros(3, 2, 3), torch.zeros(2, 4, 3), r"got \(3, 2, 3\) and \(2, 4, 3\)"),
-        (torch.zeros(3, 2, 3), torch.zeros(4, 3), "one of each group"),
+        (torch.zeros(3, 2, 3), torch.zeros(4, 3), "one of each per group"),
         (torch.tensor([[0.0], [torch.nan]]), torch.zeros(4, 1), "finite latents, got NaN"),
         (torch.tensor([[-torch.inf, 0.0]]), torch.zeros(4, 2), "finite latents"),
         (torch.zeros(2, 1), torch.tensor([[torch.inf], [torch.nan]]), "codebook without NaN"),

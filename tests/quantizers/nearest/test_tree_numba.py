@@ -4,8 +4,7 @@ import pytest
 import torch
 from brute_force import nearest_of_all, permutations_of_a_code, problem, problem_with_ties
 
-from quantizers.nearest import chunks as nearest_chunks
-from quantizers.nearest import nearest
+from quantizers.nearest import chunks, nearest
 
 pytest.importorskip("numba")
 
@@ -65,27 +64,22 @@ def test_a_latent_to_which_too_many_codes_are_as_near_is_left():
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_searches_for_many_latents_take_the_tree_and_find_the_same(monkeypatch, spherical):
-    import quantizers.nearest.tree_numba
+    from quantizers.nearest import tree_numba
 
     latents, codebook = problem((1488, 9000, 3), seed=9)
     codebook[7000:7050] = codebook[:50]
     codebook[-1] = torch.inf
     expected = nearest(latents, codebook, spherical=spherical)
     built = []
-    tree = quantizers.nearest.tree_numba.Tree
-    monkeypatch.setattr(
-        quantizers.nearest.tree_numba, "Tree", lambda codes: built.append(1) or tree(codes)
-    )
-    monkeypatch.setattr(nearest_chunks, "_LATENTS_OF_A_TREE", 1488 // 8)  # times 8
-    monkeypatch.setattr(nearest_chunks, "_CODES_OF_A_TREE", 1025)  # times 8
+    tree = tree_numba.Tree
+    monkeypatch.setattr(tree_numba, "Tree", lambda codes: built.append(1) or tree(codes))
+    monkeypatch.setattr(chunks, "_TREE", [chunks.When(channels=3, codes=8999, latents=1488)])
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
     assert built == [1]
     nearest(latents[1:], codebook, spherical=spherical)
-    nearest(latents, codebook[:8000], spherical=spherical)
+    nearest(latents, codebook[1:], spherical=spherical)
+    nearest(*problem((1488, 8999, 4), seed=9), spherical=spherical)
     assert built == [1]
-    monkeypatch.setattr(nearest_chunks, "_ENOUGH_LATENTS", 1000)
-    nearest(latents[1:], codebook, spherical=spherical)
-    assert built == [1, 1]
 
 
 def test_one_thread_finds_the_same():

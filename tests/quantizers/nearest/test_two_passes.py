@@ -5,9 +5,7 @@ import torch
 from brute_force import nearest_of_all, problem
 from torch.profiler import ProfilerActivity, profile
 
-from quantizers.nearest import chunks as nearest_chunks
-from quantizers.nearest import nearest
-from quantizers.nearest import two_passes as nearest_blocks
+from quantizers.nearest import chunks, nearest, two_passes
 
 pytestmark = pytest.mark.usefixtures("way_to_search")
 
@@ -15,26 +13,26 @@ codes = pytest.mark.parametrize("codes", [2, 64, 65, 230, 2000])
 
 
 @pytest.mark.parametrize("spherical", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 8, 256])
-@pytest.mark.parametrize("prepared", [500, 1 << 20])
+@pytest.mark.parametrize("length", [None, 2, 8, 256])
+@pytest.mark.parametrize("numbers", [500, 1 << 20])
 @codes
-def test_blocks_and_chunks_change_no_index(monkeypatch, codes, length, prepared, spherical):
+def test_blocks_and_chunks_change_no_index(monkeypatch, codes, length, numbers, spherical):
     latents, codebook = problem((150, codes, 6), seed=1)
     codebook = torch.cat([codebook[: codes // 2], codebook])[:codes]  # ties across blocks
-    monkeypatch.setattr(nearest_blocks, "block_length", lambda codes, channels: length)
-    monkeypatch.setattr(nearest_chunks, "_PREPARED", prepared)
+    _divide(monkeypatch, length)
+    monkeypatch.setattr(chunks, "_CHUNK_NUMBERS", numbers)
     expected = nearest_of_all(latents, codebook, spherical=spherical)
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("_TILE_CODES", 256), ("_TILE_SCORES", 3000), ("_COMPARED", 1), ("_MAXIMA", 1)],
+    [("_TILE_CODES", 256), ("_TILE_SCORES", 9000), ("_MAX_COMPARED", 1), ("_MAX_MAXIMA", 1)],
 )
 @codes
 def test_tiles_change_no_index(monkeypatch, codes, name, value):
-    latents, codebook = problem((1200, codes, 3), seed=2)
-    monkeypatch.setattr(nearest_blocks, name, value)
+    latents, codebook = problem((600, codes, 3), seed=2)
+    monkeypatch.setattr(two_passes, name, value)
     assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
 
 
@@ -45,22 +43,22 @@ def test_products_are_in_full_precision_whatever_is_allowed(monkeypatch):
         during.append(cpu.fp32_precision)
         return torch.zeros(len(latents), dtype=torch.int64)
 
-    monkeypatch.setattr(nearest_blocks.Blocks, "_search", search)
+    monkeypatch.setattr(two_passes.FewCodes, "search", search)
     for allowed in ("medium", "highest"):
         torch.set_float32_matmul_precision(allowed)
         try:
             before = cpu.fp32_precision
-            nearest_blocks.Blocks(torch.ones(2, 3)).search(torch.ones(1, 3))
+            two_passes.TwoPasses(torch.ones(2, 3)).search(torch.ones(1, 3))
             assert cpu.fp32_precision == before
         finally:
             torch.set_float32_matmul_precision("highest")
     assert during == ["ieee", "ieee"]
 
 
-@pytest.mark.parametrize("length", [1, 8])
+@pytest.mark.parametrize("length", [None, 8])
 def test_products_without_onednn_change_no_index(monkeypatch, length):
     latents, codebook = problem((400, 230, 6), seed=2)
-    monkeypatch.setattr(nearest_blocks, "block_length", lambda codes, channels: length)
+    _divide(monkeypatch, length)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
 
@@ -114,19 +112,18 @@ def test_one_code_many_times_is_found_at_its_first_place(codes):
 
 def test_the_bound_holds_for_every_score():
     latents, codebook = problem((500, 4096, 16), seed=7)
-    blocks = nearest_blocks.Blocks(codebook)
+    blocks = two_passes.ManyCodes(codebook, two_passes.block_length(*codebook.shape))
     possible = blocks._possible(latents)
     exact = nearest_of_all(latents, codebook)
     assert possible[exact // blocks.length, torch.arange(500)].all()
-    assert possible.sum() < 1.05 * 500  # and is no excuse to compare everything
+    assert possible.sum() < 1.05 * 500  # the bound rules out nearly everything else
 
 
 def test_every_tile_holds_whole_blocks():
-    assert nearest_blocks.block_length(1024, 8) == 1
-    lengths = [nearest_blocks.block_length(2**bits, 8) for bits in range(11, 25)]
+    lengths = [two_passes.block_length(2**bits, 8) for bits in range(11, 25)]
     assert lengths == sorted(lengths)
     assert lengths[0] >= 4
-    assert all(nearest_blocks._TILE_CODES % length == 0 for length in lengths)
+    assert all(two_passes._TILE_CODES % length == 0 for length in lengths)
 
 
 @pytest.mark.parametrize(("channels", "spherical"), [(2, True), (3, False), (3, True)])
@@ -135,6 +132,12 @@ def test_no_allocation_grows_with_latents_times_codes(channels, spherical):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         nearest(latents, codebook, spherical=spherical)
     assert max(event.self_cpu_memory_usage for event in profiler.events()) <= 9 << 20
+
+
+def _divide(monkeypatch, length):
+    """Makes blocks of `length` codes; None searches all codes as few."""
+    monkeypatch.setattr(two_passes, "_MAX_FEW_CODES", 0 if length else 1 << 20)
+    monkeypatch.setattr(two_passes, "block_length", lambda codes, channels: length)
 
 
 def _assert_nearest(latents, codebook):
