@@ -8,10 +8,8 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-
-from quantizers.nearest.dot_products import dot_products
 
 Estimator = Literal["straight_through", "rotation", "diveq"]
 MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %
@@ -128,35 +126,6 @@ def estimate(
     if name == "rotation":
         return rotation_trick(u, code)
     return diveq(u, code) if name == "diveq" else straight_through(u, code)
-
-
-class _SoftAssignment(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, p: Tensor, indices: Tensor, codebook: Tensor) -> Tensor:
-        ctx.save_for_backward(indices, codebook)
-        return F.embedding(indices, codebook)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
-        indices, codebook = ctx.saved_tensors
-        selected = torch.zeros_like(codebook)
-        selected = selected.index_add(0, indices.flatten(), grad.flatten(0, -2))
-        of_p = dot_products(grad.flatten(0, -2), codebook)
-        return of_p.view(*grad.shape[:-1], codebook.shape[0]), None, selected
-
-
-def soft_assignment(
-    p: Float[Tensor, "*position v"],
-    indices: Int[Tensor, "*position"],
-    codebook: Float[Tensor, "v d"],
-) -> Float[Tensor, "*position d"]:
-    """The selected codes, with the gradient of `onehot @ codebook` at `onehot = hard + p - sg(p)`.
-
-    The straight-through Gumbel-softmax of Jang, Gu, Poole, "Categorical Reparameterization with
-    Gumbel-Softmax", ICLR 2017, https://arxiv.org/abs/1611.01144, section 2.2, and the index
-    backpropagation of IBQ. All probabilities get a gradient, and of the codes the selected ones.
-    """
-    return _SoftAssignment.apply(p, indices, codebook)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

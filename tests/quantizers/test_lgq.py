@@ -36,7 +36,7 @@ def soft_codes(quantizer: Quantizer, latents: Tensor, codebook: Tensor) -> Tenso
 
 def probabilities(quantizer: Quantizer, latents: Tensor) -> Tensor:
     """The soft code of each token alone, whose use of the codes it is."""
-    return torch.stack([quantizer._soft_code(latent[None])[1][1] for latent in latents])
+    return torch.stack([quantizer._soft_codes(latent[None])[1][1] for latent in latents])
 
 
 def float64(quantizer: Quantizer, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +178,7 @@ def test_the_first_update_moves_every_code_to_a_latent_of_its_own(z):
     quantizer(z + 1)
     quantizer.update()
     assert torch.equal(quantizer.codebook, after)
-    assert len(quantizer.last_latents) == 0
+    assert len(quantizer.start.latents) == 0
 
 
 def test_with_more_codes_than_latents_copies_are_told_apart_by_a_little_noise(z):
