@@ -1,7 +1,7 @@
 """Gradient estimators: how a gradient passes the step from a latent to its code.
 
-Every estimator returns the code itself in the forward pass, bit for bit, so that nothing like
-`u + (code - u)` drifts by a rounding error between training and decoding.
+In the forward pass every estimator returns the code itself, bit for bit. `u + (code - u)` would
+differ by a rounding error between training and decoding.
 """
 
 from typing import Any, Literal, get_args
@@ -62,17 +62,17 @@ class _Rotation(_StraightThrough):
 def rotation_trick(
     u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
 ) -> Float[Tensor, "*shape d"]:
-    """The value of `code` with the gradient of `u`, turned and scaled as `u` is to reach its code.
+    """The value of `code`; the gradient of `u`, rotated and scaled as `u` is to reach its code.
 
     Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", ICLR 2025,
     https://arxiv.org/abs/2410.06424, section 4.2: `code = lambda R u`, where R is the rotation in
-    the plane of both, lambda the ratio of their lengths, and neither has a gradient. With unit
+    the plane of both, lambda is the ratio of their lengths, and neither has a gradient. With unit
     vectors e of `u`, q of `code` and w of e + q, R = I - 2 w w^T + 2 q e^T. So a gradient g of the
-    output is lambda R^T g at `u`, and none reaches `code`.
+    output is lambda R^T g at `u`, and no gradient reaches `code`.
 
     Deviations, which bound the gradient by 3 MAX_ROTATION_GAIN |g|: lambda stops growing at
-    MAX_ROTATION_GAIN. A zero latent has no direction and is not turned. Opposite to its code, where
-    no rotation is preferred, R becomes the reflection I - 2 e e^T.
+    MAX_ROTATION_GAIN. A zero latent has no direction and is not rotated. For a latent opposite to
+    its code no rotation is preferred, and R becomes the reflection I - 2 e e^T.
     """
     return _Rotation.apply(u, code)
 
@@ -95,20 +95,20 @@ def diveq(
     """The value of `code` with the gradient of `u + |code - u| sg(e)`, e the direction to the code.
 
     Vali et al., "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick",
-    ICLR 2026, https://arxiv.org/abs/2509.26469. Of a gradient g of the output, `code` gets the part
-    along the error, e e^T g, and `u` the rest, (I - e e^T) g: the one moves along the error, the
-    other across it. A latent on its code has no error; it gets all of g.
+    ICLR 2026, https://arxiv.org/abs/2509.26469. `code` gets the part of the output's gradient g
+    along the error, e e^T g, and `u` gets the rest, (I - e e^T) g: the code moves along the error,
+    the latent across it. A latent on its code has no error; it gets all of g.
 
-    Deviations: the paper adds noise to the error before it takes the direction. That puts the
-    output beside the code in training; without it, both are equal. The paper has no codebook and
-    commitment loss. The methods here keep theirs, as for every estimator, so a code gets the sum of
-    two gradients; `commitment_weight=0` leaves out the second loss.
+    Deviations: the paper adds noise to the error before it takes the direction. With the noise, the
+    output in training differs from the code; without it, they are equal. The paper has no codebook
+    and commitment loss. The methods here keep theirs, as for every estimator, so a code gets the
+    sum of two gradients; `commitment_weight=0` turns the second loss off.
     """
     return _DiVeQ.apply(u, code)
 
 
 def check_estimator(name: str, channels: int) -> None:
-    """Raises a ValueError for an unknown estimator, or one that codes this short cannot use.
+    """Raises a ValueError for an unknown estimator, or one that needs more channels.
 
     On a line there is no rotation, and no direction across the error of a latent.
     """

@@ -44,12 +44,12 @@ class FSQ(Quantizer):
     and o = 1/2 where L is even, else 0, in each channel.
 
     Args:
-        levels: values per latent channel, L in the paper; it recommends at least 5 each. The
+        levels: values per latent channel, L in the paper, which recommends at least 5 in each. The
             product is the codebook size: (8, 5, 5, 5) gives 1000 codes, 9.97 bits per position.
             In an index the first channel varies fastest.
-        symmetric: levels at equal distances from -1 to 1, rounded from tanh(z) itself, so that an
-            even grid is as symmetric as an odd one. It has no zero, and the outer cells are half as
-            wide as the others.
+        symmetric: levels at equal distances from -1 to 1, rounded from tanh(z) itself, so an even
+            grid is as symmetric as an odd one. An even grid has no zero, and the outer cells are
+            half as wide as the others.
         entropy_weight: weight of both entropy terms. The first lowers the entropy of a token's soft
             code (certainty), the second raises the entropy of the mean over the batch (diversity).
         diversity_weight: weight of the second relative to the first.
@@ -103,19 +103,19 @@ class FSQ(Quantizer):
         rounded = (steps - 0.5).ceil() if self.symmetric else steps.round()
         digits = (rounded.long() + self._half_width).clamp_min(0).minimum(self.levels - 1)
         return QuantizerOutput(
-            quantized=straight_through(self._codes(steps), self._codes_of(digits)).movedim(-1, 1),
+            quantized=straight_through(self._codes_at(steps), self._codes(digits)).movedim(-1, 1),
             indices=(digits * self.strides).sum(dim=-1).unsqueeze(1),
             losses=self._entropy_losses(z) if self.entropy_weight else {},
         )
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         digits = indices.movedim(1, -1) // self.strides % self.levels
-        return self._codes_of(digits).movedim(-1, 1)
+        return self._codes(digits).movedim(-1, 1)
 
     def _entropy_losses(self, z: Float[Tensor, "*position c"]) -> dict[str, Tensor]:
-        u = self._codes(self._steps(z)).flatten(0, -2)
+        u = self._codes_at(self._steps(z)).flatten(0, -2)
         digits = torch.arange(max(self._sizes), device=u.device).unsqueeze(1)
-        codes = self._codes_of(digits)  # a channel ignores the rows past its own levels
+        codes = self._codes(digits)  # a channel ignores the rows past its own levels
         logits = [
             -(u[:, channel, None] - codes[:size, channel]).square() / self.temperature
             for channel, size in enumerate(self._sizes)
@@ -134,13 +134,13 @@ class FSQ(Quantizer):
         reach = span * (1 + 1e-3) / 2  # just past the outer levels
         return torch.tanh(z + torch.atanh(self._offset / reach)) * reach - self._offset
 
-    def _codes(self, steps: Float[Tensor, "*position _"]) -> Float[Tensor, "*position c"]:
+    def _codes_at(self, steps: Float[Tensor, "*position _"]) -> Float[Tensor, "*position c"]:
         if self.symmetric:
             return (steps + self._offset) / ((self.levels - 1).float() / 2)
         return steps / self._half_width
 
-    def _codes_of(self, digits: Int[Tensor, "*position _"]) -> Float[Tensor, "*position c"]:
-        return self._codes((digits - self._half_width).float())
+    def _codes(self, digits: Int[Tensor, "*position _"]) -> Float[Tensor, "*position c"]:
+        return self._codes_at((digits - self._half_width).float())
 
     @property
     def _half_width(self) -> Int[Tensor, " c"]:

@@ -71,6 +71,10 @@ OWN_TESTS = {
     "none": LAWS,
     "nearest/lanes_numba": ("nearest/test_lanes_numba.py",),
     "nearest/threads_numba": ("nearest/test_loops_numba.py",),
+    "parts/once": ("test_vq.py", "test_lgq.py"),
+    "parts/pending": ("test_ema_vq.py", "test_mgvq.py"),
+    "registry": ("test_registry.py", "contract/test_registry.py"),
+    "parts/stages": ("test_residual_gsq.py", "test_rvq.py"),
     "parts/processes": ("processes/test_processes.py", "test_lgq.py", "parts/test_entropy.py"),
 }
 MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
