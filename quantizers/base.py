@@ -122,6 +122,15 @@ class Quantizer(nn.Module, ABC):
         """Rate of a fixed-length code: log2 of the number of different codes at one position."""
         return sum(math.log2(size) for size in self.codebook_sizes)
 
+    def extra_repr(self) -> str:
+        """The hyper-parameters that are stored as plain values."""
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, int | float | str | tuple) and not name.startswith("_")
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in plain.items() if name != "training")
+
 
 def without_autocast(device_type: str) -> AbstractContextManager[None]:
     """Computes in the dtypes of the tensors; entering autocast takes longer than this check."""

@@ -103,6 +103,3 @@ class BSQ(Quantizer):
 
     def _codes(self, bits: Bool[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
         return (bits.float() * 2 - 1) * self._coordinate
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}"

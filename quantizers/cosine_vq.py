@@ -77,7 +77,3 @@ class CosineVQ(Quantizer):
 
     def _look_up(self, indices: Int[Tensor, "*position"]) -> Float[Tensor, "*position c"]:
         return F.embedding(indices, F.normalize(self.codebook, dim=-1))
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

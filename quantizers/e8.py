@@ -60,9 +60,6 @@ class E8(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.movedim(1, -1), self.codebook).flatten(-2).movedim(-1, 1)
 
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}"
-
 
 def _unit_roots() -> Float[Tensor, "240 8"]:
     """All vectors of E8 of squared length 2, scaled to length 1, in lexicographic order.

@@ -156,7 +156,3 @@ class EMAVQ(Quantizer):
         revived = revived.unsqueeze(1)
         self.codebook[:] = torch.where(revived, latents, self.codebook)
         self.cluster_sums[:] = torch.where(revived, mean_size * latents, self.cluster_sums)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}, decay={self.decay}"

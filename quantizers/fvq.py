@@ -103,10 +103,6 @@ class FVQ(Quantizer):
             tokens = self.compress(self.core.view(len(self.positions), -1)) + self.positions
             return self.recover(self.process(tokens)).view_as(self.core)
 
-    def extra_repr(self) -> str:
-        size, channels = self.core.shape
-        return f"codebook_size={size}, latent_channels={channels}"
-
 
 class _Block(nn.Module):
     """A ViT block: attention and an MLP of twice the width, each after a norm."""

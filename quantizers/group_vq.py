@@ -87,9 +87,3 @@ class GroupVQ(Quantizer):
         """The codes of all groups, group after group, in float32 even under autocast."""
         with torch.autocast(self.core.device.type, enabled=False):
             return (self.core @ self.projectors + self.biases).flatten(0, 1)
-
-    def extra_repr(self) -> str:
-        groups, rows, channels = self.core.shape
-        return (
-            f"codebook_size={groups * rows}, codebook_groups={groups}, latent_channels={channels}"
-        )

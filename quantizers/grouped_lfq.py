@@ -99,6 +99,3 @@ class GroupedLFQ(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         bits = unpack(indices.movedim(1, -1), self.bit_values)
         return (bits.float() * 2 - 1).flatten(-2).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}, group_channels={len(self.bit_values)}"

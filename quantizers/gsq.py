@@ -162,13 +162,6 @@ class GSQ(Quantizer):
             diversity_weight=self.diversity_weight,
         )
 
-    def extra_repr(self) -> str:
-        codebooks, size, channels = self.codebook.shape
-        return (
-            f"groups={self.groups}, group_channels={channels}, codebook_size={size}, "
-            f"shared={codebooks == 1}, spherical={self.spherical}, emit={self.emit!r}"
-        )
-
 
 def _initial(init: str, codebooks: int, size: int, channels: int) -> Tensor:
     if init == "sphere":

@@ -101,9 +101,6 @@ class GumbelVQ(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
 
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}"
-
 
 def _gumbel_like(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
     """Samples of Gumbel(0, 1): -log of an exponential variable, which is -log(1 - u).

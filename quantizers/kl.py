@@ -76,6 +76,3 @@ class KL(Quantizer):
     @property
     def bits_per_position(self) -> float:
         return float("inf")
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}, kl_weight={self.kl_weight}"

@@ -68,6 +68,3 @@ class Leech(Quantizer):
 
     def _look_up(self, indices: Int[Tensor, "*position k"]) -> Float[Tensor, "*position k 24"]:
         return F.embedding(indices, self.vectors).float() / math.sqrt(SQUARED_LENGTH)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}"

@@ -83,6 +83,3 @@ class LFQ(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         bits = unpack(indices.squeeze(1), self.bit_values)
         return (bits.float() * 2 - 1).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}"

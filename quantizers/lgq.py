@@ -171,7 +171,3 @@ class LGQ(Quantizer):
         latents, codes = latents - center, self.codebook - center
         mean, certainty, usage = _SoftCode.apply(latents, codes, self.temperature)
         return (mean,), (latents.shape[0] - certainty, usage)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}, temperature={self.temperature}"

@@ -137,10 +137,6 @@ class MGVQ(Quantizer):
         exponent = _SHARPNESS * len(usage) * usage / (1 - self.decay) + _RESIDUE
         return -torch.expm1(-exponent)
 
-    def extra_repr(self) -> str:
-        groups, size = self.usage.shape
-        return f"groups={groups}, group_channels={self.group_channels}, codebook_size={size}"
-
 
 def _drawn_by_distance(
     latents: Float[Tensor, "n d"], codebook: Float[Tensor, "v d"]

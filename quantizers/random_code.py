@@ -71,7 +71,3 @@ class RandomCode(Quantizer):
         positions = torch.arange(math.prod(spatial), device=self.codebook.device)
         hashes = positions * _HASH_MULTIPLIER % 2**_HASH_BITS
         return (hashes * len(self.codebook) >> _HASH_BITS).view(1, 1, *spatial)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

@@ -110,6 +110,3 @@ class ResidualGSQ(Quantizer):
         """u in the class docstring."""
         groups = z.movedim(1, -1).unflatten(-1, (self.groups, -1))
         return normalize(groups).flatten(-2).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}, stages={len(self.codebook_sizes) // self.groups}"

@@ -77,6 +77,3 @@ class RFSQ(Quantizer):
 
     def _decode(self, indices: Tensor, scale: Tensor) -> Tensor:
         return self.fsq.dequantize(indices) / scale
-
-    def extra_repr(self) -> str:
-        return f"stages={len(self.log_scales)}"

@@ -100,6 +100,3 @@ class RVQ(Quantizer):
         """The quantizer of each stage: one and the same if the codebook is shared."""
         quantizers = list(self.quantizers)
         return quantizers * (len(self.codebook_sizes) // len(quantizers))
-
-    def extra_repr(self) -> str:
-        return f"stages={len(self.codebook_sizes)}"

@@ -77,7 +77,3 @@ class SimVQ(Quantizer):
         """The codes C W, in float32 even when decoding under autocast."""
         with torch.autocast(self.core.device.type, enabled=False):
             return self.projection(self.core)
-
-    def extra_repr(self) -> str:
-        size, channels = self.core.shape
-        return f"codebook_size={size}, latent_channels={channels}"

@@ -6,6 +6,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from quantizers import available, build
 
+pytestmark = pytest.mark.usefixtures("way_to_search")
 CODES, TOKENS = 1 << 14, 1 << 9
 MATRIX_BYTES = 4 * CODES * TOKENS  # 32 MiB in float32
 

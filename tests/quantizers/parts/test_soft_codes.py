@@ -86,13 +86,14 @@ def test_the_backward_pass_draws_the_noise_of_the_forward_pass(monkeypatch, smal
     assert not torch.equal(forward[0], forward[1])
 
 
-def test_anchors_are_drawn_in_chunks_too(small_chunks):
-    small_chunks()
+def test_anchors_are_drawn_in_chunks_too(monkeypatch):
+    monkeypatch.setattr(soft_codes, "_CHUNK_FLOATS", 4 * 500)
     latents = F.one_hot(torch.arange(4)).float()
     codes = latents[[2, 0, 3, 1, 1, 0, 2]] * 100
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        counts = sum((mgvq._drawn_by_distance(latents, codes) == 1).float() for _ in range(400))
+        drawn = mgvq._drawn_by_distance(latents, codes.repeat(400, 1))
+    counts = (drawn == 1).float().view(400, 7, 4).sum(dim=0)
     assert torch.equal(counts.sum(dim=1), torch.full((7,), 400.0))
     expected = (2 * torch.eye(4)).softmax(dim=1)[[2, 0, 3, 1, 1, 0, 2]]
     torch.testing.assert_close(counts / 400, expected, rtol=0, atol=0.09)
