@@ -33,9 +33,9 @@ def nets() -> Registry[Any]:
 
 def test_register_returns_what_it_was_given_and_names_are_sorted():
     nets = Registry[Any]("net")
-    for name in ("b", "c", "a"):
+    for name in "fbdeac":
         assert nets.register(name)(Net) is Net
-    assert nets.available() == ["a", "b", "c"]
+    assert nets.available() == list("abcdef")
     assert nets.lookup("a") is Net
 
 
