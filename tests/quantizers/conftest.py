@@ -285,7 +285,7 @@ def vqp() -> ModuleType:
     params=["products", *(pytest.param(way, marks=pytest.mark.slow) for way in ("loops", "tree"))],
 )
 def way_to_search(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Searches of any size by matrix products, by compiled loops, and by a tree if possible."""
+    """Searches of any size by matrix products, by compiled loops, and by a tree where it can be."""
     way = request.param
     if way != "products" and find_spec("numba") is None:
         pytest.skip("numba is not installed")
