@@ -121,7 +121,7 @@ def _best_octad(
 def _smallest_with_lowest_index(
     sizes: Float[Tensor, "n 8"], negative: Bool[Tensor, "n 8"]
 ) -> Int[Tensor, "n 1"]:
-    """Which of the smallest elements to flip so that the number of the signs becomes the lowest.
+    """Which of the smallest elements to flip to get the lowest index of the signs.
 
     A minus early on that goes away lowers it most; the last place does not count in it; a new
     minus raises it least in a late place.

@@ -1,4 +1,4 @@
-"""Residual stages, each of which quantizes what the stages before it left over."""
+"""Residual stages: each quantizes what the stages before it left over."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce

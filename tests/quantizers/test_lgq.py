@@ -35,7 +35,7 @@ def soft_codes(quantizer: Quantizer, latents: Tensor, codebook: Tensor) -> Tenso
 
 
 def probabilities(quantizer: Quantizer, latents: Tensor) -> Tensor:
-    """The soft code of each token alone, whose use of the codes it is."""
+    """The soft code of each token: a batch of one token has it as its usage."""
     return torch.stack([quantizer._soft_codes(latent[None])[1][1] for latent in latents])
 
 

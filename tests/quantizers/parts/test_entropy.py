@@ -48,7 +48,7 @@ def test_undecided_bits_have_full_entropy():
 
 
 def test_a_bit_that_repeats_another_adds_no_entropy_to_the_batch():
-    """Two equal bits carry one bit; their marginals alone would say two."""
+    """Two equal bits carry one bit; their marginals would say two."""
     one = torch.tensor([[1e4], [-1e4]], dtype=torch.float64)
     per_token, of_batch = bit_entropies(one.repeat(3, 2))
     assert float(per_token) == pytest.approx(0, abs=1e-12)

@@ -32,7 +32,7 @@ def small_chunks(monkeypatch):
 
 @pytest.fixture
 def noise(monkeypatch) -> list[Tensor]:
-    """Gumbel noise that depends on the logits alone; what was drawn, in order."""
+    """Gumbel noise that only depends on the logits; what was drawn, in order."""
     drawn: list[Tensor] = []
 
     def deterministic(logits: Tensor) -> Tensor:
