@@ -1,4 +1,4 @@
-"""A zoo of image-tokenizer quantizers behind one contract. Depends on torch alone.
+"""A zoo of image-tokenizer quantizers behind one contract. It only depends on torch.
 
 `build("gsq", groups=2, group_channels=8, codebook_size=32)` makes one, `available()` names all,
 and `@register("name")` on a subclass of `Quantizer` adds another.

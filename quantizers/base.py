@@ -16,17 +16,17 @@ _deferred: ContextVar[list[Tensor] | None] = ContextVar("deferred finite checks"
 
 
 class NonFiniteLatentError(ValueError):
-    """A latent holds NaN or infinity, or a code holds NaN, so no code is nearest."""
+    """A latent holds NaN or infinity, or a code holds NaN, so no code is the nearest."""
 
 
 @contextmanager
 def deferred_finite_checks() -> Iterator[Callable[[], None]]:
-    """Within it, `Quantizer.forward` does not make the host wait to see that its input is finite.
+    """Inside it, `Quantizer.forward` checks that its input is finite without synchronizing.
 
     Yields:
-        A function that waits for the device and raises NonFiniteLatentError if any latent since its
-        last call held NaN or infinity. Call it where the host waits anyway, and before anything
-        that was computed from the latents is kept. Compiled code checks as it does without this.
+        A function that synchronizes with the device and raises NonFiniteLatentError if a latent
+        since its last call held NaN or infinity. Call it where you synchronize anyway, and before
+        you keep anything computed from the latents. Compiled code checks as it does without this.
     """
     results: list[Tensor] = []
 
@@ -49,11 +49,11 @@ def deferred_finite_checks() -> Iterator[Callable[[], None]]:
 
 @dataclass(frozen=True)
 class QuantizerOutput:
-    """What one call to a quantizer produces.
+    """The result of one call to a quantizer.
 
     Attributes:
         quantized: what the decoder sees; same shape and dtype as the input. Its value is exactly
-            `dequantize(indices)`; its gradient is the method's estimator.
+            `dequantize(indices)`; its gradient is that of the method's estimator.
         indices: one integer per codebook and position, in [0, codebook_sizes[k]).
         losses: scalars to add to the training loss, already weighted; their sum is the
             method's whole contribution. Empty for methods without an auxiliary loss.
@@ -72,10 +72,10 @@ class Quantizer(nn.Module, ABC):
     spatial axes may follow.
 
     Class attributes:
-        control: why a method is no competitor but a bound for the others (an upper bound without
-            quantization, a lower bound of random codes); None for every real method.
+        control: why a method is not a competitor but a bound for the others (an upper bound
+            without quantization, a lower bound with random codes); None for every real method.
         breaks: laws of the contract that the method breaks on purpose, each with its reason; the
-            contract tests skip those with that reason.
+            contract tests skip these laws with that reason.
     """
 
     control: ClassVar[str | None] = None
@@ -89,10 +89,10 @@ class Quantizer(nn.Module, ABC):
         self.codebook_sizes = codebook_sizes
 
     def forward(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        """Checks the input and pins the precision, once for every method.
+        """Checks the input and pins the precision to float32, once for every method.
 
         Raises:
-            ValueError: `z` has another number of channels than `latent_channels`.
+            ValueError: `z` does not have `latent_channels` channels.
             NonFiniteLatentError: `z` holds NaN or infinity, or overflows in float32.
         """
         if z.ndim < 2 or z.shape[1] != self.latent_channels:
@@ -108,33 +108,42 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        """Quantizes a float32 latent. In eval mode: no randomness, no change of state."""
+        """Quantizes a float32 latent. In eval mode: no random numbers, no change of state."""
 
     @abstractmethod
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         """Looks codes up: `dequantize(q(z).indices)` is bit-equal to `q(z).quantized`."""
 
     def update(self) -> None:
-        """Moves state that no gradient trains; the trainer calls it after the optimizer step."""
+        """Updates state that no gradient trains; call it after every optimizer step."""
 
     @property
     def bits_per_position(self) -> float:
-        """Rate of a fixed-length code: log2 of the number of distinct codes at one position."""
+        """Rate of a fixed-length code: log2 of the number of different codes at one position."""
         return sum(math.log2(size) for size in self.codebook_sizes)
+
+    def extra_repr(self) -> str:
+        """The hyper-parameters that are stored as plain values."""
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, int | float | str | tuple) and not name.startswith("_")
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in plain.items() if name != "training")
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[None]:
-    """Computes in the types that tensors have; entering autocast costs more than asking for it."""
+    """Computes in the dtypes of the tensors; entering autocast takes longer than this check."""
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 
 
 def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
-    """Raises for NaN and infinity; one pass over `z`, since both survive a sum, min and max.
+    """Raises for NaN and infinity; one pass over `z`, because both survive a sum, min and max.
 
-    Compiled code stops too, but not with the named error: on a CPU with a RuntimeError or, where
-    inductor checks inside a parallel loop, by ending the process; on CUDA with a device assertion.
+    Compiled code stops too, but with another error: on a CPU with a RuntimeError or, if inductor
+    checks inside a parallel loop, by ending the process; on CUDA with a device assertion.
     """
     if z.numel() == 0:
         return
@@ -152,11 +161,11 @@ def _refuse_non_finite(z: Float[Tensor, "b c *spatial"]) -> None:
 
 
 def are_finite(numbers: Float[Tensor, "*shape"]) -> bool:
-    """Whether none is NaN or infinite: both survive a sum, which may also overflow."""
+    """Whether all are finite: NaN and infinity survive a sum, but a sum may also overflow."""
     return math.isfinite(float(numbers.sum())) or bool(_finite(numbers))
 
 
 def _finite(numbers: Float[Tensor, "*shape"]) -> Bool[Tensor, ""]:
-    """The same of at least one number, without a wait for its device."""
+    """Like `are_finite`, for at least one number, but returns a tensor and does not synchronize."""
     low, high = torch.aminmax(numbers)
     return torch.isfinite(low) & torch.isfinite(high)

@@ -4,14 +4,14 @@ Zhao, Xiong, Krähenbühl, "Image and Video Tokenization with Binary Spherical Q
 2025, https://arxiv.org/abs/2406.07548, section 4; temperature and weights as in the authors'
 configurations (https://github.com/zhaoyue-zephyrus/bsq-vit).
 
-The gradient sees u / sqrt(L), as in the authors' code: the straight-through step leads from u to
-sign(u), and both are then divided by sqrt(L). So a gradient g of the output arrives at u as
-g / sqrt(L), and at the latent through the normalisation. A step from u to the code itself would
+As in the authors' code, the gradient sees u / sqrt(L): the straight-through step leads from u to
+sign(u), and both are then divided by sqrt(L). So a gradient g of the output is g / sqrt(L) at u,
+and reaches the latent through the normalisation. A straight-through step from u to the code would
 make it sqrt(L) times as large.
 
 Deviations: the entropy of the batch is exact over all 2^L codes, by factorisation; the authors sum
-the entropies of groups of bits, an upper bound. Their weight of the entropies falls from three
-times its value within the first steps and is multiplied by the temperature, which is 1; here it is
+the entropies of groups of bits, an upper bound. Their entropy weight starts at three times its
+value, falls within the first steps, and is multiplied by the temperature, which is 1; here it is
 constant. A zero is the bit 0.
 """
 
@@ -37,7 +37,8 @@ class BSQ(Quantizer):
     Args:
         latent_channels: bits, L in the paper.
         entropy_weight: weight of both entropy terms. The first lowers the entropy of a token's
-            soft code (certainty), the second raises that of the mean over the batch (diversity).
+            soft code (certainty), the second raises the entropy of the mean over the batch
+            (diversity).
         diversity_weight: weight of the second relative to the first, gamma in the paper.
         temperature: tau of the soft code, p(code | u) proportional to exp(2 <u, code> / tau).
         commitment_weight: beta, on the mean over all elements of (u - sg(code))^2. It is 0 in the
@@ -74,7 +75,7 @@ class BSQ(Quantizer):
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         v = z.movedim(1, -1)
         u = normalize(v)
-        bits = v > 0  # the sign of u, which may underflow to zero
+        bits = v > 0  # not u > 0, because u may underflow to zero
         code = self._codes(bits)
         return QuantizerOutput(
             quantized=straight_through(u * self._coordinate, code).movedim(-1, 1),
@@ -82,7 +83,7 @@ class BSQ(Quantizer):
             losses=bit_losses(
                 u.unsqueeze(-2),
                 code.unsqueeze(-2),
-                # exp(2 u / (tau sqrt(L))) against its inverse: the logit is twice that exponent
+                # exp(2 u / (tau sqrt(L))) against its inverse: the logit is twice this exponent
                 logit_scale=4 * self._coordinate / self.temperature,
                 commitment_weight=self.commitment_weight,
                 entropy_weight=self.entropy_weight,
@@ -97,11 +98,8 @@ class BSQ(Quantizer):
 
     @property
     def _coordinate(self) -> float:
-        """Size of every coordinate of a code, 1 / sqrt(L)."""
+        """Absolute value of every coordinate of a code, 1 / sqrt(L)."""
         return self.latent_channels**-0.5
 
     def _codes(self, bits: Bool[Tensor, "*position c"]) -> Float[Tensor, "*position c"]:
         return (bits.float() * 2 - 1) * self._coordinate
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}"

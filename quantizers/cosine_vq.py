@@ -1,13 +1,13 @@
-"""Cosine VQ: look codes up by direction, on the unit sphere of a narrow latent.
+"""Cosine VQ: look codes up by direction, on the unit sphere of a latent with few channels.
 
 Yu et al., "Vector-quantized Image Modeling with Improved VQGAN" (ViT-VQGAN), ICLR 2022,
 https://arxiv.org/abs/2110.04627, section 3.2 (factorized and l2-normalized codes); width and start
-values as in LlamaGen (Sun et al. 2024, https://arxiv.org/abs/2406.06525), which looks up in 8
-channels where ViT-VQGAN has 32.
+values as in LlamaGen (Sun et al. 2024, https://arxiv.org/abs/2406.06525), which uses 8 channels;
+ViT-VQGAN uses 32.
 
-Deviations: both papers project features to the latent and back; here that is the adapter that
-every quantizer has. LlamaGen's entropy loss, of weight 0 in its recipe, is left out. One channel is
-refused, since the sphere then has two points only.
+Deviations: both papers project features to the latent and back; here the adapter that every
+quantizer has does this. LlamaGen's entropy loss is left out; its weight in LlamaGen's recipe is 0.
+One channel is refused, because such a sphere has only two points.
 """
 
 import torch
@@ -29,14 +29,14 @@ class CosineVQ(Quantizer):
 
     Formula: z_q = e_k / |e_k| with k = argmax_j <z, e_j> / |e_j|.
 
-    The losses compare unit vectors too, so no gradient changes the length of a latent or a code.
+    The losses also compare unit vectors, so no gradient changes the length of a latent or a code.
 
     Args:
         latent_channels: channels of a code, at least 2; the factorized dimension of the paper.
         codebook_size: number of codes.
         commitment_weight: beta in the paper.
-        estimator: gradient of the look-up between unit vectors, `straight_through` as in both,
-            `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
+        estimator: gradient of the look-up between unit vectors, `straight_through` as in both
+            papers, `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
     """
 
     codebook: Float[Tensor, "v c"]
@@ -77,7 +77,3 @@ class CosineVQ(Quantizer):
 
     def _look_up(self, indices: Int[Tensor, "*position"]) -> Float[Tensor, "*position c"]:
         return F.embedding(indices, F.normalize(self.codebook, dim=-1))
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

@@ -1,11 +1,11 @@
 """E8 quantization: the nearest of the 240 shortest vectors of the lattice E8, on the unit sphere.
 
 The method of Zhao et al., "Spherical Leech Quantization for Visual Tokenization and Generation",
-CVPR 2026, https://arxiv.org/abs/2512.14697: codes that come from the densest packing of spheres
-need neither learning nor losses.
+CVPR 2026, https://arxiv.org/abs/2512.14697: codes from the densest packing of spheres need neither
+learning nor losses.
 
-Deviations: the lattice has 8 dimensions instead of 24, and 240 codes instead of 196,560. So the
-latent may consist of several groups, as in GSQ (https://arxiv.org/abs/2412.02632).
+Deviations: the lattice has 8 dimensions instead of 24, and 240 codes instead of 196,560. Therefore
+the latent may consist of several groups, as in GSQ (https://arxiv.org/abs/2412.02632).
 """
 
 import itertools
@@ -30,8 +30,8 @@ class E8(Quantizer):
     Formula: z_q,g = argmax_c <z_g, c> over the 240 roots c of E8, scaled to length 1, in each
     group g.
 
-    Nothing is learned and there is no loss. The codes are in lexicographic order, so the code
-    opposite to number i has number 239 - i.
+    Nothing is learned and there is no loss. The codes are in lexicographic order, so codes i and
+    239 - i are opposite.
 
     Args:
         groups: number of groups; the latent has 8 channels for each.
@@ -59,9 +59,6 @@ class E8(Quantizer):
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.movedim(1, -1), self.codebook).flatten(-2).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}"
 
 
 def _unit_roots() -> Float[Tensor, "240 8"]:

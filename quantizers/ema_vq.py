@@ -5,15 +5,14 @@ https://arxiv.org/abs/1711.00937, appendix A.1, with the Laplace smoothing of cl
 authors' code (Sonnet). Codes that hardly any latent chooses are revived as in SoundStream
 (Zeghidour et al. 2021, https://arxiv.org/abs/2107.03312, section III-C).
 
-Deviations: the averages start empty, so that the first update gives plain cluster means; a code
-that no latent has chosen yet stays where it is. SoundStream revives a code below two latents an
-update, which presumes many latents a code; here the threshold is a share of the mean cluster size,
-and so it holds for every batch and codebook. A revived code gets the mean cluster size, which the
-smoothing leaves as it is.
+Deviations: the averages start empty, so the first update gives plain cluster means; a code that no
+latent has chosen yet stays where it is. SoundStream revives a code that gets fewer than two latents
+per update, which presumes many latents per code; here the threshold is a share of the mean cluster
+size, so it fits every batch and codebook. A revived code gets the mean cluster size, which the
+smoothing does not change.
 """
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,7 +21,8 @@ from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.nearest import nearest
 from quantizers.parts.losses import check_weight, commitment_loss
-from quantizers.parts.processes import is_distributed
+from quantizers.parts.pending import Pending
+from quantizers.parts.processes import copy_first_process
 from quantizers.registry import register
 
 
@@ -33,31 +33,28 @@ class EMAVQ(Quantizer):
     Formula: z_q = e_k with k = argmin_j |z - e_j|^2; e_j = m_j / N_j, moving averages.
 
     A training forward only counts. `update` then moves the codebook, once for all forwards since
-    the last update, so accumulated gradients see one codebook. It revives codes by latents of the
-    last forward, drawn from torch's global generator.
+    the last update, so accumulated gradients see one codebook. It revives codes with latents of the
+    last forward, drawn with torch's global generator.
 
     Args:
         latent_channels: channels of a code, D in the paper.
         codebook_size: number of codes, K in the paper.
-        decay: gamma in the paper; 0 forgets all but the latents since the last update.
+        decay: gamma in the paper; 0 forgets everything before the last update.
         smoothing: epsilon of the Laplace smoothing of the cluster sizes.
         revival_threshold: a code is revived when its cluster size falls below this share of the
-            mean over all codes; 0 revives none.
+            mean over all codes; 0 revives no code.
         commitment_weight: beta in the paper.
         estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
-            al. 2024) or `diveq` (Vali et al. 2025), of which only the latents get their part.
+            al. 2024) or `diveq` (Vali et al. 2025), where only the latents get their part.
 
     Attributes:
-        cluster_sizes: N, how many latents an update choose each code.
+        cluster_sizes: N, how many latents choose each code per update.
         cluster_sums: m, the sum of these latents.
     """
 
     codebook: Float[Tensor, "v c"]
     cluster_sizes: Float[Tensor, " v"]
     cluster_sums: Float[Tensor, "v c"]
-    pending_sizes: Float[Tensor, " v"]
-    pending_sums: Float[Tensor, "v c"]
-    last_latents: Float[Tensor, "n c"]
 
     def __init__(
         self,
@@ -90,9 +87,8 @@ class EMAVQ(Quantizer):
         self.register_buffer("codebook", torch.empty(shape).uniform_(-bound, bound))
         self.register_buffer("cluster_sizes", torch.zeros(codebook_size))
         self.register_buffer("cluster_sums", torch.zeros(shape))
-        self.register_buffer("pending_sizes", torch.zeros(codebook_size), persistent=False)
-        self.register_buffer("pending_sums", torch.zeros(shape), persistent=False)
-        self.register_buffer("last_latents", torch.empty(0, latent_channels), persistent=False)
+        # for each code, how many latents choose it, then the sum of these latents
+        self.pending = Pending(codebook_size, 1 + latent_channels, latent_channels=latent_channels)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1)
@@ -115,58 +111,48 @@ class EMAVQ(Quantizer):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves averages and codes, then revives; without a training forward before, nothing.
+        """Moves averages and codes, then revives codes; only after a training forward.
 
-        In a distributed run every process calls it, with at least one latent in its last
-        forward; all count together and end with one codebook.
+        In a distributed run every process calls it, with at least one latent in its last forward;
+        all count together and end with one codebook.
         """
-        if len(self.last_latents) == 0:
+        if (pending := self.pending.take()) is None:
             return
-        if is_distributed():
-            dist.all_reduce(self.pending_sizes)
-            dist.all_reduce(self.pending_sums)
-        self.cluster_sizes.lerp_(self.pending_sizes, 1 - self.decay)
-        self.cluster_sums.lerp_(self.pending_sums, 1 - self.decay)
+        sums, latents = pending
+        self.cluster_sizes.lerp_(sums[:, 0], 1 - self.decay)
+        self.cluster_sums.lerp_(sums[:, 1:], 1 - self.decay)
         means = self.cluster_sums / self._smoothed_sizes().unsqueeze(1)
         ever_chosen = self.cluster_sizes.unsqueeze(1) > 0
         self.codebook.copy_(torch.where(ever_chosen, means, self.codebook))
-        self._revive()
-        if is_distributed():  # each process drew from its own latents
-            for state in (self.codebook, self.cluster_sizes, self.cluster_sums):
-                dist.broadcast(state, src=0)
-        self.pending_sizes.zero_()
-        self.pending_sums.zero_()
-        self.last_latents = self.last_latents.new_empty(0, self.latent_channels)
+        self._revive(latents)
+        # each process drew from its own latents
+        copy_first_process(self.codebook, self.cluster_sizes, self.cluster_sums)
 
     def _count(self, latents: Float[Tensor, "n c"], choices: Int[Tensor, " n"]) -> None:
-        self.pending_sizes.index_add_(0, choices, torch.ones_like(latents[:, 0]))
-        self.pending_sums.index_add_(0, choices, latents)
-        self.last_latents = latents
+        ones = torch.ones_like(latents[:, :1])
+        self.pending.sums.index_add_(0, choices, torch.cat([ones, latents], dim=1))
+        self.pending.latents = latents
 
     def _smoothed_sizes(self) -> Float[Tensor, " v"]:
-        """Cluster sizes of the same total, as if each code had been chosen `smoothing` more."""
+        """Adds `smoothing` to each cluster size and scales the sizes to their old total."""
         total = self.cluster_sizes.sum()
         smoothed = self.cluster_sizes + self.smoothing
         return smoothed / (total + len(smoothed) * self.smoothing) * total
 
-    def _revive(self) -> None:
-        """Moves codes out of use to latents, each to one of its own.
+    def _revive(self, latents: Float[Tensor, "n c"]) -> None:
+        """Moves each dead code to a latent of its own.
 
-        Sizes and sums move along: left alone, they would undo the revival in the next update. Which
-        codes are dead stays on the device, so that the host need not wait.
+        Sizes and sums move along; otherwise they would undo the revival in the next update. It
+        never synchronizes with the device.
         """
         mean_size = self.cluster_sizes.mean()
         dead = self.cluster_sizes < self.revival_threshold * mean_size
-        available = len(self.last_latents)
-        order = torch.randperm(available, device=self.last_latents.device)
-        place = dead.cumsum(0) - 1  # of a dead code among them
-        revived = dead & (place < available)  # of more dead codes than latents, the others wait
-        latents = self.last_latents[order[place.clamp(0, available - 1)]]
+        available = len(latents)
+        order = torch.randperm(available, device=latents.device)
+        place = dead.cumsum(0) - 1  # of a dead code among the dead ones
+        revived = dead & (place < available)  # without a latent, a dead code waits
+        latents = latents[order[place.clamp(0, available - 1)]]
         self.cluster_sizes[:] = torch.where(revived, mean_size, self.cluster_sizes)
         revived = revived.unsqueeze(1)
         self.codebook[:] = torch.where(revived, latents, self.codebook)
         self.cluster_sums[:] = torch.where(revived, mean_size * latents, self.cluster_sums)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}, decay={self.decay}"

@@ -1,17 +1,15 @@
 """Gradient estimators: how a gradient passes the step from a latent to its code.
 
-Every estimator returns the code itself in the forward pass, bit for bit, so that nothing like
-`u + (code - u)` drifts by a rounding error between training and decoding.
+In the forward pass every estimator returns the code itself, bit for bit. `u + (code - u)` would
+differ by a rounding error between training and decoding.
 """
 
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-
-from quantizers.nearest.dot_products import dot_products
 
 Estimator = Literal["straight_through", "rotation", "diveq"]
 MAX_ROTATION_GAIN = 100.0  # a latent below 1 % of its code's length counts as 1 %
@@ -64,17 +62,17 @@ class _Rotation(_StraightThrough):
 def rotation_trick(
     u: Float[Tensor, "*shape d"], code: Float[Tensor, "*shape d"]
 ) -> Float[Tensor, "*shape d"]:
-    """The value of `code` with the gradient of `u`, turned and scaled as `u` is to reach its code.
+    """The value of `code`; the gradient of `u`, rotated and scaled as `u` is to reach its code.
 
     Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", ICLR 2025,
     https://arxiv.org/abs/2410.06424, section 4.2: `code = lambda R u`, where R is the rotation in
-    the plane of both, lambda the ratio of their lengths, and neither has a gradient. With unit
+    the plane of both, lambda is the ratio of their lengths, and neither has a gradient. With unit
     vectors e of `u`, q of `code` and w of e + q, R = I - 2 w w^T + 2 q e^T. So a gradient g of the
-    output is lambda R^T g at `u`, and none reaches `code`.
+    output is lambda R^T g at `u`, and no gradient reaches `code`.
 
     Deviations, which bound the gradient by 3 MAX_ROTATION_GAIN |g|: lambda stops growing at
-    MAX_ROTATION_GAIN. A zero latent has no direction and is not turned. Opposite to its code, where
-    no rotation is preferred, R becomes the reflection I - 2 e e^T.
+    MAX_ROTATION_GAIN. A zero latent has no direction and is not rotated. For a latent opposite to
+    its code no rotation is preferred, and R becomes the reflection I - 2 e e^T.
     """
     return _Rotation.apply(u, code)
 
@@ -97,20 +95,20 @@ def diveq(
     """The value of `code` with the gradient of `u + |code - u| sg(e)`, e the direction to the code.
 
     Vali et al., "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick",
-    ICLR 2026, https://arxiv.org/abs/2509.26469. Of a gradient g of the output, `code` gets the part
-    along the error, e e^T g, and `u` the rest, (I - e e^T) g: the one moves along the error, the
-    other across it. A latent on its code has no error; it gets all of g.
+    ICLR 2026, https://arxiv.org/abs/2509.26469. `code` gets the part of the output's gradient g
+    along the error, e e^T g, and `u` gets the rest, (I - e e^T) g: the code moves along the error,
+    the latent across it. A latent on its code has no error; it gets all of g.
 
-    Deviations: the paper adds noise to the error before it takes the direction. That puts the
-    output beside the code in training; without it, both are equal. The paper has no codebook and
-    commitment loss. The methods here keep theirs, as for every estimator, so a code gets the sum of
-    two gradients; `commitment_weight=0` leaves out the second loss.
+    Deviations: the paper adds noise to the error before it takes the direction. With the noise, the
+    output in training differs from the code; without it, they are equal. The paper has no codebook
+    and commitment loss. The methods here keep theirs, as for every estimator, so a code gets the
+    sum of two gradients; `commitment_weight=0` turns the second loss off.
     """
     return _DiVeQ.apply(u, code)
 
 
 def check_estimator(name: str, channels: int) -> None:
-    """Raises a ValueError for an unknown estimator, or one that codes this short cannot use.
+    """Raises a ValueError for an unknown estimator, or one that needs more channels.
 
     On a line there is no rotation, and no direction across the error of a latent.
     """
@@ -128,35 +126,6 @@ def estimate(
     if name == "rotation":
         return rotation_trick(u, code)
     return diveq(u, code) if name == "diveq" else straight_through(u, code)
-
-
-class _SoftAssignment(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, p: Tensor, indices: Tensor, codebook: Tensor) -> Tensor:
-        ctx.save_for_backward(indices, codebook)
-        return F.embedding(indices, codebook)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
-        indices, codebook = ctx.saved_tensors
-        selected = torch.zeros_like(codebook)
-        selected = selected.index_add(0, indices.flatten(), grad.flatten(0, -2))
-        of_p = dot_products(grad.flatten(0, -2), codebook)
-        return of_p.view(*grad.shape[:-1], codebook.shape[0]), None, selected
-
-
-def soft_assignment(
-    p: Float[Tensor, "*position v"],
-    indices: Int[Tensor, "*position"],
-    codebook: Float[Tensor, "v d"],
-) -> Float[Tensor, "*position d"]:
-    """The selected codes, with the gradient of `onehot @ codebook` at `onehot = hard + p - sg(p)`.
-
-    The straight-through Gumbel-softmax of Jang, Gu, Poole, "Categorical Reparameterization with
-    Gumbel-Softmax", ICLR 2017, https://arxiv.org/abs/1611.01144, section 2.2, and the index
-    backpropagation of IBQ. All probabilities get a gradient, and of the codes the selected ones.
-    """
-    return _SoftAssignment.apply(p, indices, codebook)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 """FVQ (VQBridge): a small transformer sees the whole codebook and emits the codes that are used.
 
 Chang et al., "Scalable Training for Vector-Quantized Networks with 100% Codebook Utilization",
-2025, https://arxiv.org/abs/2509.10140: the codebook C of VQ becomes Bridge(C), where the bridge
-compresses C to a few tokens, processes them in ViT blocks and recovers codes of the old shape. Of
-the paper only the abstract and notes on the method could be read, and the released code not at all.
-Number, heads and MLPs of the blocks are those of an independent implementation. Unlike it, there is
-no norm behind the last block, and norms have weights.
+2025, https://arxiv.org/abs/2509.10140: the codebook C of VQ becomes Bridge(C). The bridge
+compresses C to a few tokens, processes them in ViT blocks and recovers codes of the old shape. Only
+the abstract and notes on the method could be read, neither the paper nor the released code. Number,
+heads and MLPs of the blocks are those of an independent implementation. Unlike there, no norm
+follows the last block, and norms have weights.
 
-Deviations: the paper adds learning annealing, a schedule of the learning rate, which belongs to the
-trainer. Its sizes of the bridge at each codebook size could not be read, so none is a default. C
-starts normal, the layers as any of torch.
+Deviations: the paper adds learning annealing, a schedule of the learning rate; that belongs to the
+trainer. The paper's bridge sizes for each codebook size could not be read, so none is a default. C
+starts normal, and the layers start as torch initializes them.
 """
 
 import torch
@@ -25,20 +25,20 @@ from quantizers.registry import register
 
 @register("fvq")
 class FVQ(Quantizer):
-    """VQ with the codebook Bridge(C): all codes share the bridge, so the gradient of one moves all.
+    """VQ with the codebook Bridge(C): codes share the bridge, so the gradient of one moves all.
 
     Formula: z_q = e_k with k = argmin_j |z - e_j|^2 and e = Bridge(C).
 
-    C and the bridge are trained; after training the codes can be kept and the bridge left out.
+    C and the bridge are trained; after training only the codes are needed, not the bridge.
 
     Args:
         latent_channels: channels of a code, d in the paper.
         codebook_size: number of codes, K in the paper.
-        bridge_tokens: tokens that the codebook is compressed to, p in the paper; it divides
-            `codebook_size`, and each token stands for as many consecutive codes.
+        bridge_tokens: number of tokens that the codebook is compressed to, p in the paper. It must
+            divide `codebook_size`; each token stands for codebook_size / p consecutive codes.
         bridge_channels: width of a token in the bridge.
         bridge_blocks: number of ViT blocks.
-        bridge_heads: attention heads of a block; it divides `bridge_channels`.
+        bridge_heads: attention heads of a block; they must divide `bridge_channels`.
         commitment_weight: beta of VQ.
 
     Attributes:
@@ -98,18 +98,14 @@ class FVQ(Quantizer):
 
     @property
     def codebook(self) -> Float[Tensor, "v c"]:
-        """The codes Bridge(C); in float32 also where one decodes under autocast."""
+        """The codes Bridge(C), in float32 even when decoding under autocast."""
         with torch.autocast(self.core.device.type, enabled=False):
             tokens = self.compress(self.core.view(len(self.positions), -1)) + self.positions
             return self.recover(self.process(tokens)).view_as(self.core)
 
-    def extra_repr(self) -> str:
-        size, channels = self.core.shape
-        return f"codebook_size={size}, latent_channels={channels}"
-
 
 class _Block(nn.Module):
-    """A ViT block: attention and an MLP of twice the width, each behind a norm."""
+    """A ViT block: attention and an MLP of twice the width, each after a norm."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -126,7 +122,7 @@ class _Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
     def _attend(self, x: Float[Tensor, "p h"]) -> Float[Tensor, "p h"]:
-        """Written out: a fused kernel may round in another way in eval than in training."""
+        """Written out, because a fused kernel may round differently in eval and in training."""
         parts = self.queries_keys_values(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = parts.permute(1, 2, 0, 3).unbind()
         weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)

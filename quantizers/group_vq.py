@@ -1,12 +1,12 @@
-"""Group-VQ: the codes form groups, and each group has a trainable linear map of its own.
+"""Group-VQ: the codes form groups, and each group has its own trainable linear map.
 
 Zheng, Li, "Group-Wise Optimization for Self-Extensible Codebooks in Vector Quantized Models", 2025,
 https://arxiv.org/abs/2510.13331: the codes of group j are V_j W_j + b_j, with V_j frozen and
-normal; a latent is looked up among the codes of all groups. One group is SimVQ with a bias, and
-groups of one code are VQ.
+normal; a latent is looked up among the codes of all groups. With one group it is SimVQ with a bias;
+with groups of one code it is VQ.
 
-Deviations: the drawing of further codes after training (self-extension) is left out, since it
-changes the rate. Core and projectors start as in SimVQ.
+Deviations: self-extension, which draws further codes after training, is left out because it changes
+the rate. Core and projectors start as in SimVQ.
 """
 
 import torch
@@ -23,14 +23,14 @@ from quantizers.registry import register
 
 @register("group_vq")
 class GroupVQ(Quantizer):
-    """Codes move together within their group and independently of other groups.
+    """Codes of a group move together, independently of other groups.
 
     Formula: z_q = e_k with k = argmin_i |z - e_i|^2; the codes of group j are V_j W_j + b_j.
 
     Args:
         latent_channels: channels of a code, d in the paper.
         codebook_size: number of codes, n in the paper.
-        codebook_groups: number of groups of equally many codes, k in the paper; it divides
+        codebook_groups: number of equally large groups, k in the paper; it must divide
             `codebook_size`. These are groups of codes, not of channels as in GSQ.
         commitment_weight: beta in the paper.
         estimator: gradient of the look-up, `straight_through` as in the paper, `rotation` (Fifty et
@@ -66,7 +66,7 @@ class GroupVQ(Quantizer):
         self.commitment_weight = commitment_weight
         self.estimator: Estimator = estimator
         groups, rows, d = codebook_groups, codebook_size // codebook_groups, latent_channels
-        bound = d**-0.5  # of one torch.nn.Linear a group
+        bound = d**-0.5  # as torch.nn.Linear, one per group
         self.register_buffer("core", torch.randn(groups, rows, d) / d**0.5)
         self.projectors = nn.Parameter(torch.empty(groups, d, d).uniform_(-bound, bound))
         self.biases = nn.Parameter(torch.empty(groups, 1, d).uniform_(-bound, bound))
@@ -84,12 +84,6 @@ class GroupVQ(Quantizer):
 
     @property
     def codebook(self) -> Float[Tensor, "v c"]:
-        """The codes of all groups, group after group; in float32 also under autocast."""
+        """The codes of all groups, group after group, in float32 even under autocast."""
         with torch.autocast(self.core.device.type, enabled=False):
             return (self.core @ self.projectors + self.biases).flatten(0, 1)
-
-    def extra_repr(self) -> str:
-        groups, rows, channels = self.core.shape
-        return (
-            f"codebook_size={groups * rows}, codebook_groups={groups}, latent_channels={channels}"
-        )

@@ -1,15 +1,15 @@
-"""Grouped Look-up Free Quantization: LFQ with the entropies of groups of bits.
+"""Grouped Look-up Free Quantization: LFQ with entropies per group of bits.
 
 Zhuang et al., "WeTok: Powerful Discrete Tokenization for High-Fidelity Visual Reconstruction", ICLR
 2026, https://arxiv.org/abs/2508.05599, group-wise look-up free quantization (GQ); temperature and
 weights as in the authors' code (https://github.com/zhuangshaobin/WeTok). The paper's generative
-decoder is no part of a quantizer.
+decoder is not part of a quantizer.
 
-Deviations: the authors' code averages the soft codes over tokens and groups alike, so that one
-distribution over 2^d codes serves all groups, and its entropy of a token is the mean over groups.
-Here every group keeps its own distribution, and both entropies are sums over groups, as in the
-paper. They are exact, by factorisation, without a constant inside the logarithm. A zero is the bit
-0. In an index the first channel of a group is the most significant bit, there the least.
+Deviations: the authors' code averages the soft codes over tokens and groups, so all groups share
+one distribution over 2^d codes, and its entropy of a token is the mean over groups. Here every
+group keeps its own distribution, and both entropies are sums over groups, as in the paper. They are
+exact, by factorisation, without a constant inside the logarithm. A zero is the bit 0. In an index
+the first channel of a group is the most significant bit; in the authors' code it is the least.
 """
 
 from jaxtyping import Float, Int
@@ -28,8 +28,8 @@ class GroupedLFQ(Quantizer):
 
     Formula: z_q,i = sign(z_i) in {-1, 1}; entropies over the 2^d codes of each group.
 
-    The output is that of LFQ. Only the entropies differ, whose cost grows with 2^d instead of
-    2^(G d): one group is LFQ, and groups of one bit treat all bits as independent.
+    The output is that of LFQ. Only the entropies differ: their cost grows with 2^d instead of
+    2^(G d). One group is LFQ; groups of one bit treat all bits as independent.
 
     Args:
         groups: number of groups, G.
@@ -99,6 +99,3 @@ class GroupedLFQ(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         bits = unpack(indices.movedim(1, -1), self.bit_values)
         return (bits.float() * 2 - 1).flatten(-2).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}, group_channels={len(self.bit_values)}"

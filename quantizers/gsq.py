@@ -6,10 +6,9 @@ https://arxiv.org/abs/2412.02632, equations 3 to 5 and appendix C.
 Deviations: the released code looks up on the sphere but emits the raw row of the codebook, and
 breaks exact ties at random. Here the emitted code is the one that was looked up (`emit="unit"`;
 `"raw"` gives the released behaviour), and a tie goes to the lowest index. Codebooks get no weight
-decay. The entropy loss of table 2, off by default as in the paper, has one of the two terms here in
-the released code, that of a token, and its soft code is a softmax of plus the distances, so that
-the farthest code weighs most; here the nearest does. `diversity_weight=0` leaves the term of a
-token alone.
+decay. The entropy loss of table 2 is off by default, as in the paper. Of its two terms here, the
+released code has only the token's entropy (`diversity_weight=0` gives that), and its soft code is a
+softmax of plus the distances, so the farthest code has the largest weight; here the nearest has.
 """
 
 from typing import Literal
@@ -22,21 +21,20 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
 from quantizers.nearest import nearest
-from quantizers.parts.entropy import code_sums, entropies_of_sums
+from quantizers.parts.entropy import soft_code_entropies
 from quantizers.parts.losses import (
     check_entropy_losses,
     check_weight,
     codebook_losses,
     entropy_losses,
 )
-from quantizers.parts.soft_codes import Results, by_slices
 from quantizers.parts.unit_length import normalize
 from quantizers.registry import register
 
 
 @register("gsq")
 class GSQ(Quantizer):
-    """Each of G groups of d channels becomes a code of its own; G log2 V bits per position.
+    """Each of G groups of d channels becomes its own code; G log2 V bits per position.
 
     Formula: z_q,g = e_k / |e_k| with k = argmax_j <z_g, e_j> / |e_j|, in each group g of
     channels.
@@ -46,23 +44,22 @@ class GSQ(Quantizer):
         group_channels: channels of one group, d in the paper.
         codebook_size: codes of one codebook, V in the paper.
         shared: one codebook for all groups, as in the paper, or one for each.
-        spherical: normalise latents and codes to unit length before the look-up; by default
-            unless d is 1 or 2, where the paper leaves it out.
-        emit: `unit` emits normalised codes, `raw` the rows of the codebook; the same unless
+        spherical: normalise latents and codes to unit length before the look-up. The default is
+            True, but False if d is 1 or 2, as in the paper.
+        emit: `unit` emits normalised codes, `raw` the rows of the codebook; they only differ if
             `spherical`.
         init: codes start uniform on the sphere (`sphere`) or uniform in [-1/V, 1/V] (`uniform`;
-            [-1, 1] when d is 1). By default on the sphere, except where d is 1 and codes keep
-            their length: there the sphere has two points only.
+            [-1, 1] if d is 1). The default is `sphere`, but `uniform` if d is 1 and codes are not
+            normalised, because that sphere has only two points.
         commitment_weight: beta in the paper.
         estimator: gradient of the look-up in each group, `straight_through` as in the paper,
             `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025).
         entropy_weight: weight of both entropy terms, each summed over the groups. The first lowers
             the entropy of a token's soft code (certainty), the second raises the entropy of the
-            mean over the batch (diversity). Other than 0, the probabilities of all codes are held
-            in memory for every token and group.
+            mean over the batch (diversity).
         diversity_weight: weight of the second relative to the first.
         temperature: tau of a group's soft code, p(code | z) proportional to exp(-|u - code|^2 /
-            tau) between the vectors that are looked up; 1 as in the released code.
+            tau), where u is the vector that is looked up; 1 as in the released code.
     """
 
     codebook: Float[Tensor, "codebooks v d"]
@@ -140,8 +137,8 @@ class GSQ(Quantizer):
         if len(self.codebook) == 1:
             flat = nearest(u.flatten(0, -2), self.codebook[0], spherical=self.spherical)
             return flat.view(u.shape[:-1])
-        each = nearest(u.flatten(0, -3).movedim(1, 0), self.codebook, spherical=self.spherical)
-        return each.T.reshape(u.shape[:-1])
+        groups = u.flatten(0, -3).movedim(1, 0)
+        return nearest(groups, self.codebook, spherical=self.spherical).T.reshape(u.shape[:-1])
 
     def _look_up(self, indices: Int[Tensor, "*position k"]) -> Float[Tensor, "*position k d"]:
         codes = self.codebook
@@ -153,32 +150,16 @@ class GSQ(Quantizer):
         return F.embedding(indices, codes.flatten(0, 1))
 
     def _entropy_losses(self, u: Float[Tensor, "n k d"]) -> dict[str, Float[Tensor, ""]]:
-        """Of the soft codes, summed over groups."""
         codebooks = F.normalize(self.codebook, dim=-1) if self.spherical else self.codebook
-        groups = zip(u.unbind(dim=1), codebooks.expand(self.groups, -1, -1), strict=True)
-        entropies = []
-        for vectors, codes in groups:
-
-            def soft_code_sums(some: Tensor, codes: Tensor = codes) -> Results:
-                nearness = 2 * some @ codes.T - codes.square().sum(dim=1)  # |u|^2 is common to all
-                return (), code_sums(nearness / self.temperature)
-
-            _, sums = by_slices(soft_code_sums, vectors, codes=len(codes))
-            tokens = vectors.shape[0]
-            each = entropies_of_sums(*sums, tokens=tokens, all_processes=self.training)
-            entropies.append(torch.stack(each))
-        of_token, of_batch = torch.stack(entropies).sum(dim=0).unbind()
         return entropy_losses(
-            (of_token, of_batch),
+            soft_code_entropies(
+                u,
+                codebooks.expand(self.groups, -1, -1),
+                temperature=self.temperature,
+                all_processes=self.training,
+            ),
             entropy_weight=self.entropy_weight,
             diversity_weight=self.diversity_weight,
-        )
-
-    def extra_repr(self) -> str:
-        codebooks, size, channels = self.codebook.shape
-        return (
-            f"groups={self.groups}, group_channels={channels}, codebook_size={size}, "
-            f"shared={codebooks == 1}, spherical={self.spherical}, emit={self.emit!r}"
         )
 
 

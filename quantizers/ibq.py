@@ -6,7 +6,7 @@ released code (SEED-Voken).
 
 Deviations: the released code puts beta on the codebook term; here it is on the commitment term,
 as in the paper (https://github.com/TencentARC/SEED-Voken/issues/60). The entropies are exact; the
-released code adds 1e-5 inside their logarithms.
+released code adds 1e-5 inside the logarithms.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
-from quantizers.estimators import soft_assignment
 from quantizers.nearest.dot_products import dot_products
 from quantizers.parts.entropy import code_sums, entropies_of_sums
 from quantizers.parts.losses import (
@@ -28,26 +27,27 @@ from quantizers.parts.losses import (
     entropy_losses,
     mean_square,
 )
-from quantizers.parts.soft_codes import Results, by_slices
+from quantizers.parts.soft_codes import Results, checkpointed, soft_assignment
 from quantizers.registry import register
 
 
 @register("ibq")
 class IBQ(Quantizer):
-    """A code is selected by its dot product with the latent; softmax of the products is its index.
+    """The code with the largest dot product is selected; gradients see a softmax of the products.
 
     Formula: z_q = e_k with k = argmax_j <z, e_j>; the gradient is that of softmax(<z, e_j>) e.
 
-    The one-hot index Ind passes its gradient to that softmax, so all codes and the latent are
-    trained by the decoder. Losses: ||z_q - z||^2, whose z_q has the gradient of the softmax, and
-    codebook and commitment loss of the selected code.
+    The one-hot index Ind passes its gradient to that softmax, so the decoder trains the latent and
+    all codes. Losses: ||z_q - z||^2, where z_q has the gradient of the softmax, and codebook and
+    commitment loss of the selected code.
 
     Args:
         latent_channels: channels of a code, D in the paper.
         codebook_size: number of codes, K in the paper.
         commitment_weight: beta in the paper.
-        entropy_weight: weight of (mean entropy of a token's soft code) - (entropy of the batch's).
-        temperature: of the soft code in the entropies; the index itself has temperature 1.
+        entropy_weight: weight of (mean entropy of a token's soft code) - (entropy of the batch's
+            mean soft code).
+        temperature: temperature of the soft code in the entropies; the index has temperature 1.
     """
 
     breaks: ClassVar[Mapping[str, str]] = {
@@ -79,8 +79,9 @@ class IBQ(Quantizer):
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         u = z.movedim(1, -1)
         latents = u.flatten(0, -2)
-        rows, sums = by_slices(self._select, latents, codes=len(self.codebook))
-        quantized, indices = rows
+        (quantized, indices), sums = checkpointed(
+            self._select, latents, floats_per_row=len(self.codebook)
+        )
         code = F.embedding(indices, self.codebook)
         losses = codebook_losses(latents, code, commitment_weight=self.commitment_weight)
         losses["quantization"] = mean_square(quantized, latents)
@@ -95,16 +96,12 @@ class IBQ(Quantizer):
         )
 
     def _select(self, latents: Float[Tensor, "n c"]) -> Results:
-        """Code and index of each token; sums for the entropies, where these are losses."""
+        """Code and index of each token; sums for the entropies, if they are losses."""
         logits = dot_products(latents, self.codebook)
-        indices = logits.max(dim=1).indices  # of equal products the lowest index
+        indices = logits.max(dim=1).indices  # a tie goes to the lowest index
         quantized = soft_assignment(logits.softmax(dim=1), indices, self.codebook)
         sums = code_sums(logits / self.temperature) if self.entropy_weight else ()
         return (quantized, indices), sums
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

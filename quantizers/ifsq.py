@@ -2,11 +2,11 @@
 
 Lin et al., "iFSQ: Improving FSQ for Image Generation with 1 Line of Code", 2026,
 https://arxiv.org/abs/2601.17124; the method is FSQ (https://arxiv.org/abs/2309.15505) with
-2 sigmoid(alpha z) - 1 in place of tanh(z), which is the same for alpha = 2.
+2 sigmoid(alpha z) - 1 in place of tanh(z); with alpha = 2 they are the same.
 
-The range ends at the outer levels, as in the authors' code, so that their cells are half as wide as
-the others. Deviation: the activation is written tanh(alpha z / 2), which is equal and keeps its
-digits near zero.
+As in the authors' code, the range ends at the outer levels, so their cells are half as wide as the
+others. Deviation: the activation is written tanh(alpha z / 2), which is equal and keeps its digits
+near zero.
 """
 
 import math
@@ -24,15 +24,15 @@ from quantizers.registry import register
 
 @register("ifsq")
 class IFSQ(Quantizer):
-    """Learns nothing and needs no auxiliary loss; the codebook is the grid of all levels.
+    """Learns nothing and has no auxiliary loss; the codebook is the grid of all levels.
 
     Formula: z_q = round(h u) / h with u = 2 sigmoid(alpha z) - 1 and h = (L - 1) / 2, in each
     channel.
 
     Args:
-        levels: values per latent channel, L in the paper, all odd, so that zero is one of them;
-            it recommends about 4 bits a channel. The product is the codebook size: (17, 15) gives
-            255 codes, 7.99 bits per position. In an index the first channel varies fastest.
+        levels: values per latent channel, L in the paper, all odd, so zero is one of them. The
+            paper recommends about 4 bits per channel. The product is the codebook size: (17, 15)
+            gives 255 codes, 7.99 bits per position. In an index the first channel varies fastest.
         alpha: steepness of the activation. The paper's 1.6 makes a standard normal latent nearly
             uniform in (-1, 1).
     """

@@ -3,16 +3,16 @@
 Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014, https://arxiv.org/abs/1312.6114,
 section 2.4 (reparameterization) and appendix B (the divergence of two Gaussians); weight and guard
 of the variance as in the KL autoencoder of Latent Diffusion (Rombach et al., CVPR 2022,
-https://arxiv.org/abs/2112.10752). The noise makes the capacity of the latent finite, where `none`
+https://arxiv.org/abs/2112.10752). The noise makes the capacity of the latent finite; `none`
 passes any number of bits.
 
-Deviations: Latent Diffusion's encoder emits mean and log-variance as separate channels; here the
+Deviations: Latent Diffusion's encoder emits mean and log-variance as separate channels. Here the
 latent is the mean, and a linear map of it, owned by the quantizer, gives the log-variance. So the
-bottleneck is as wide as every other, and the map counts among the quantizer's parameters. The
-divergence is the mean over all elements. Latent Diffusion sums it over an image and stands it
-beside a reconstruction loss summed over the pixels; beside a mean over pixels, its weight on the
-mean would be `kl_weight` times the number of latent elements per image element (1/6 at 32 px with
-8 x 8 x 8 latents). The quantizer does not know the image, so the default is their number as it is.
+bottleneck is as wide as every other, and the map counts as quantizer parameters. The divergence is
+the mean over all elements. Latent Diffusion adds its sum over an image to a reconstruction loss
+that is summed over the pixels; with a mean over pixels, its weight on the mean would be `kl_weight`
+times the number of latent elements per image element (1/6 at 32 px with 8 x 8 x 8 latents). The
+quantizer does not know the image, so the default is Latent Diffusion's number unchanged.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.parts.losses import check_weight
 from quantizers.registry import register
 
-_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE = -30.0, 20.0  # keeps the exponential finite, no more
+_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE = -30.0, 20.0  # only keep the exponential finite
 
 
 @register("kl")
@@ -36,7 +36,7 @@ class KL(Quantizer):
     Formula: z_q = z + sigma n with ln sigma^2 = A z + b and n ~ N(0, I); z_q = z in eval mode.
 
     In training the noise comes from torch's global generator. Like `none` it has k = 0 codebooks
-    and an infinite `bits_per_position`, since no code of fixed length describes a real number.
+    and an infinite `bits_per_position`, because no fixed-length code describes a real number.
 
     Args:
         latent_channels: channels of the mean.
@@ -54,7 +54,7 @@ class KL(Quantizer):
         super().__init__(latent_channels=latent_channels, codebook_sizes=())
         self.kl_weight = kl_weight
         self.to_log_variance = nn.Linear(latent_channels, latent_channels)
-        nn.init.zeros_(self.to_log_variance.weight)  # the noise starts as that of the prior
+        nn.init.zeros_(self.to_log_variance.weight)  # the noise starts with the prior's variance
         nn.init.zeros_(self.to_log_variance.bias)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
@@ -76,6 +76,3 @@ class KL(Quantizer):
     @property
     def bits_per_position(self) -> float:
         return float("inf")
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}, kl_weight={self.kl_weight}"

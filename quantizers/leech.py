@@ -3,9 +3,9 @@
 Zhao et al., "Spherical Leech Quantization for Visual Tokenization and Generation", CVPR 2026,
 https://arxiv.org/abs/2512.14697: the shortest vectors of the Leech lattice, on the unit sphere.
 
-Deviations: the paper compares a latent with all codes; here the search follows the structure of the
+Deviations: the paper compares a latent with all codes; here the search uses the structure of the
 lattice and finds the same code. The latent may consist of several groups, as in GSQ
-(https://arxiv.org/abs/2412.02632); the paper has one.
+(https://arxiv.org/abs/2412.02632); the paper has one group.
 """
 
 import math
@@ -34,9 +34,9 @@ class Leech(Quantizer):
     Formula: z_q,g = argmax_c <z_g, c> over the 196,560 minimal vectors c of the Leech lattice,
     scaled to length 1, in each group g.
 
-    Nothing is learned and there is no loss: the codes lie as far from one another as 196,560
-    points on this sphere can, so their use needs no entropy loss. Every code has 4,600 neighbours
-    at 60 degrees and none nearer.
+    Nothing is learned and there is no loss: the codes are as far apart as 196,560 points on this
+    sphere can be, so they need no entropy loss to be used. Every code has 4,600 neighbours at 60
+    degrees and none closer.
 
     Args:
         groups: number of groups; the latent has 24 channels for each.
@@ -68,6 +68,3 @@ class Leech(Quantizer):
 
     def _look_up(self, indices: Int[Tensor, "*position k"]) -> Float[Tensor, "*position k 24"]:
         return F.embedding(indices, self.vectors).float() / math.sqrt(SQUARED_LENGTH)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}"

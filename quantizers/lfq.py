@@ -4,9 +4,9 @@ Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generatio
 ICLR 2024, https://arxiv.org/abs/2310.05737, section 3.1; temperature and weights as in
 Open-MAGVIT2 (Luo et al. 2024, https://arxiv.org/abs/2409.04410).
 
-Deviations: both entropies are exact over all 2^K codes, by factorisation; released code
-enumerates the codes and clamps their probabilities. A zero is the bit 0. In an index the first
-channel is the most significant bit; Open-MAGVIT2 packs the other way round.
+Deviations: both entropies are exact over all 2^K codes, by factorisation; released code enumerates
+the codes and clamps their probabilities. A zero is the bit 0. In an index the first channel is the
+most significant bit; in Open-MAGVIT2 it is the least.
 """
 
 from jaxtyping import Float, Int
@@ -83,6 +83,3 @@ class LFQ(Quantizer):
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         bits = unpack(indices.squeeze(1), self.bit_values)
         return (bits.float() * 2 - 1).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"latent_channels={self.latent_channels}"

@@ -1,7 +1,7 @@
 """No quantization: the control that bounds every quantizer from above.
 
-The latent passes unchanged, so the rate is infinite and no index exists. A method cannot
-reconstruct better in the same frame than this, except by luck of the seed.
+The latent passes unchanged, so the rate is infinite and there are no indices. No method can
+reconstruct better than this in the same frame, except by a lucky seed.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from quantizers.registry import register
 
 @register("none")
 class NoQuantizer(Quantizer):
-    """Identity with no codebook: `indices` has k = 0 codebooks, `bits_per_position` is infinite.
+    """Identity without a codebook: `indices` has k = 0 codebooks, `bits_per_position` is infinite.
 
     Formula: z_q = z.
 

@@ -5,8 +5,8 @@ https://inria.hal.science/inria-00514462, section II-B; trained by gradient as i
 "Differentiable Product Quantization for End-to-End Embedding Compression", ICML 2020,
 https://arxiv.org/abs/1908.09756, with the Euclidean distance.
 
-Deviations: codes start and are trained as in VQ, with no k-means; there is no normalisation of
-the distances over a batch.
+Deviations: codes start and are trained as in VQ, without k-means, and distances are not normalised
+over a batch.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class ProductVQ(Quantizer):
 
     Formula: z_q,g = e_g,k with k = argmin_j |z_g - e_g,j|^2, in each group g of channels.
 
-    The nearest code of the product is made of the nearest code of each group, so the search over
+    The nearest code of the product consists of the nearest code in each group, so the search over
     all V^G codes is exact. The losses are those of VQ with the product as its codebook.
 
     Args:

@@ -1,13 +1,13 @@
 """Random codes: the control that bounds every quantizer from below.
 
-The codebook is frozen, and the index at a position is a fixed hash of that position and nothing
-else. So all images get the same codes, the indices carry no information, and all that a decoder can
-learn is the one picture that is closest to all images. A method that does no better in the same
-frame sends nothing through its bottleneck. Codes differ between positions, so that the decoder can
-tell these apart.
+The codebook is frozen, and the index at a position is a fixed hash of only that position. So all
+images get the same codes, the indices carry no information, and a decoder can only learn the one
+picture that is closest to all images. A method that is not better than this in the same frame sends
+nothing through its bottleneck. Codes differ between positions, so the decoder can tell positions
+apart.
 
 The hash is the multiplicative one of Knuth, "The Art of Computer Programming", volume 3, section
-6.4. It spreads the positions, counted in the order of memory, evenly over the codebook.
+6.4. It spreads the positions, counted in memory order, evenly over the codebook.
 """
 
 import math
@@ -29,7 +29,7 @@ _HASH_MULTIPLIER = 2654435769  # 2^32 over the golden ratio
 
 @register("random_code")
 class RandomCode(Quantizer):
-    """Codes of a frozen normal codebook, chosen without a look at the latent.
+    """Codes of a frozen normal codebook, chosen without reading the latent.
 
     Formula: z_q = e_k with k = floor(V frac(p / golden ratio)) at position p.
 
@@ -37,7 +37,7 @@ class RandomCode(Quantizer):
 
     Args:
         latent_channels: channels of a code.
-        codebook_size: number of codes. It sets the nominal rate of the table the control stands in.
+        codebook_size: number of codes; it sets the nominal rate, and so the control's table.
     """
 
     control: ClassVar[str | None] = "lower bound: indices that do not depend on the image"
@@ -60,7 +60,7 @@ class RandomCode(Quantizer):
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
         batch, _, *spatial = z.shape
         indices = self._hashed_positions(spatial).repeat(batch, 1, *[1] * len(spatial))
-        # the zero keeps the graph connected, so that a backward pass finds a gradient of zero
+        # the zero keeps the graph connected, so a backward pass gives a gradient of zero
         quantized = straight_through(0 * z, self.dequantize(indices))
         return QuantizerOutput(quantized=quantized, indices=indices)
 
@@ -71,7 +71,3 @@ class RandomCode(Quantizer):
         positions = torch.arange(math.prod(spatial), device=self.codebook.device)
         hashes = positions * _HASH_MULTIPLIER % 2**_HASH_BITS
         return (hashes * len(self.codebook) >> _HASH_BITS).view(1, 1, *spatial)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

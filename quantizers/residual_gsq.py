@@ -1,19 +1,17 @@
-"""Residual GSQ: the first stage looks up directions, later stages what is left of them.
+"""Residual GSQ: the first stage looks up directions, later stages look up the residuals.
 
-No paper that we know has it. It is the composition of residual quantization (Lee et al.,
+We know of no paper that has it. It composes residual quantization (Lee et al.,
 "Autoregressive Image Generation using Residual Quantization" (RQ-VAE), CVPR 2022,
 https://arxiv.org/abs/2203.01941, section 3.1) and GSQ (Wang, Zhang, et al., "Scaling Image
 Tokenizers with Grouped Spherical Quantization", 2024, https://arxiv.org/abs/2412.02632).
 
-Deviations: only the first stage is spherical. A residual has a length of its own, which later
-stages must see, so they neither normalise it nor their codes; their codes start uniform in
-[-1/V, 1/V], as in VQ. RQ-VAE has one codebook for all stages; here each stage has its own, since
-unit codes are too long for a residual.
+Deviations: only the first stage is spherical. Later stages must see the length of a residual, so
+they normalise neither the residual nor their codes; their codes start uniform in [-1/V, 1/V], as in
+VQ. RQ-VAE has one codebook for all stages; here each stage has its own, because unit codes are too
+long for a residual.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import reduce
-from operator import add
 from typing import ClassVar, cast
 
 import torch
@@ -22,28 +20,28 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import straight_through
-from quantizers.parts.losses import sum_of_losses
+from quantizers.parts.stages import sum_of_losses, sum_of_stages
 from quantizers.parts.unit_length import normalize
 from quantizers.registry import build, register
 
 
 @register("residual_gsq")
 class ResidualGSQ(Quantizer):
-    """Sums one code of each stage in each of G groups of d channels: D G log2 V bits a position.
+    """Sums one code per stage in each of G groups of d channels: D G log2 V bits per position.
 
     Formula: z_q,g = sum_s e_s(k_s) with k_1 = argmax_j <u_g, e_1,j> on the sphere, k_s = argmin_j
     |r_(s-1) - e_s,j|^2, u_g = z_g / |z_g|, r_0 = u_g, r_s = r_(s-1) - e_s(k_s).
 
-    The losses are the sums over all stages of those of GSQ, on u in the first stage and on the
-    residual r_(s-1) in later ones. The gradient of the output passes to u, once. The indices of all
-    groups of the first stage come first, then those of the second.
+    The losses of GSQ, on u in the first stage and on the residual r_(s-1) in later stages, are
+    summed over all stages. The output's gradient passes to u, once. The indices of all groups of
+    the first stage come first, then the indices of the second stage.
 
     Args:
         groups: number of groups, G of GSQ; the latent has G * d channels.
         group_channels: channels of one group, d of GSQ, at least 2.
         codebook_size: codes of one codebook, V of GSQ, the same in all stages.
         stages: quantization depth, D of RQ-VAE.
-        shared: in each stage one codebook for all groups, or one for each.
+        shared: in each stage one codebook for all groups, or one for each group.
         commitment_weight: beta of both papers, on the mean over all elements.
     """
 
@@ -105,20 +103,10 @@ class ResidualGSQ(Quantizer):
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
         """Sums the codes of the first stages, G indices each; fewer stages give a coarser code."""
-        stages = list(self.quantizers)
-        rows, most = indices.shape[1], len(self.codebook_sizes)
-        if rows % self.groups or not 1 <= rows <= most:
-            raise ValueError(
-                f"residual GSQ decodes the indices of its first 1 to {len(stages)} stages, "
-                f"{self.groups} each, on axis 1, got {rows}"
-            )
-        each = zip(stages, indices.split(self.groups, dim=1), strict=False)
-        return reduce(add, [stage.dequantize(index) for stage, index in each])
+        decoders = [stage.dequantize for stage in self.quantizers]
+        return sum_of_stages(decoders, indices, groups=self.groups)
 
     def _directions(self, z: Float[Tensor, "b c *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        """u of the class."""
+        """u in the class docstring."""
         groups = z.movedim(1, -1).unflatten(-1, (self.groups, -1))
         return normalize(groups).flatten(-2).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}, stages={len(self.codebook_sizes) // self.groups}"

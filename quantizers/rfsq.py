@@ -3,15 +3,15 @@
 Zhu et al., "Robust Residual Finite Scalar Quantization for Neural Compression", 2025,
 https://arxiv.org/abs/2508.15860, the strategy of learnable scaling factors.
 
-Deviations: a scale is the exponential of its parameter, so that it starts at `initial_scale`; in
-the released code it is the softplus of the logarithm of `initial_scale`, and 1 becomes ln 2. The
-paper's other strategy, an invertible LayerNorm of each residual, is left out: its inverse needs
-the mean and deviation of every image, which the indices do not carry.
+Deviations: a scale is the exponential of its parameter, so it starts at `initial_scale`; in the
+released code it is the softplus of the logarithm of `initial_scale`, so 1 becomes ln 2. The paper's
+other strategy, an invertible LayerNorm of each residual, is left out: its inverse needs the mean
+and deviation of every image, which the indices do not carry.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import ClassVar
 
@@ -20,12 +20,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
+from quantizers.parts.stages import sum_of_stages
 from quantizers.registry import build, register
 
 
 @register("rfsq")
 class RFSQ(Quantizer):
-    """Sums FSQ(a_k r_(k-1)) / a_k over all stages k, where r_0 = z and r_k is what is left.
+    """Sums FSQ(a_k r_(k-1)) / a_k over all stages k, where r_0 = z and r_k is the residual.
 
     Formula: z_q = sum_k FSQ(a_k r_(k-1)) / a_k with r_0 = z, r_k = r_(k-1) - FSQ(a_k r_(k-1)) /
     a_k.
@@ -70,15 +71,9 @@ class RFSQ(Quantizer):
         return QuantizerOutput(quantized=reduce(add, codes), indices=torch.cat(indices, dim=1))
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        """Sums the codes of the first k stages; fewer than all give a coarser code."""
+        """Sums the codes of the first k stages; fewer stages give a coarser code."""
         scales = self.log_scales.exp().unbind()
-        if not 1 <= indices.shape[1] <= len(scales):
-            raise ValueError(
-                f"RFSQ decodes the indices of its first 1 to {len(scales)} stages on axis 1, "
-                f"got {indices.shape[1]}"
-            )
-        each = zip(scales, indices.split(1, dim=1), strict=False)
-        return reduce(add, [self.fsq.dequantize(index) / scale for scale, index in each])
+        return sum_of_stages([partial(self._decode, scale=scale) for scale in scales], indices)
 
-    def extra_repr(self) -> str:
-        return f"stages={len(self.log_scales)}"
+    def _decode(self, indices: Tensor, scale: Tensor) -> Tensor:
+        return self.fsq.dequantize(indices) / scale

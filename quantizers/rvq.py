@@ -1,17 +1,15 @@
-"""Residual Vector Quantization (RVQ): each stage quantizes what the stages before it left over.
+"""Residual Vector Quantization (RVQ): each stage quantizes the residual of the stages before it.
 
 Lee et al., "Autoregressive Image Generation using Residual Quantization" (RQ-VAE), CVPR 2022,
 https://arxiv.org/abs/2203.01941, section 3.1; in neural codecs since Zeghidour et al.,
 "SoundStream", 2021, https://arxiv.org/abs/2107.03312, algorithm 1.
 
 Deviations: codes are trained by gradient, each on the residual that its stage looked up, not by a
-moving average, and unused codes are not restarted. The released code of RQ-VAE averages the
-commitment losses of the stages; here they are summed, as in the paper.
+moving average, and unused codes are not restarted. RQ-VAE's released code averages the commitment
+losses of the stages; here they are summed, as in the paper.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import reduce
-from operator import add
 from typing import ClassVar, cast
 
 import torch
@@ -20,35 +18,35 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, QuantizerOutput
 from quantizers.estimators import Estimator, check_estimator, estimate
-from quantizers.parts.losses import sum_of_losses
+from quantizers.parts.stages import sum_of_losses, sum_of_stages
 from quantizers.registry import build, register
 
 
 @register("rvq")
 class RVQ(Quantizer):
-    """Sums one code of each stage: r_0 = z, k_d = Q(r_(d-1)), r_d = r_(d-1) - e(k_d).
+    """Sums one code per stage: r_0 = z, k_d = Q(r_(d-1)), r_d = r_(d-1) - e(k_d).
 
     Formula: z_q = sum_d e(k_d) with k_d = argmin_j |r_(d-1) - e_j|^2, r_0 = z, r_d = r_(d-1) -
     e(k_d).
 
-    The losses are the sums over all stages of those of VQ on the residual r_(d-1). The
-    commitment of a stage, |r_(d-1) - sg[e(k_d)]|^2, is that of the paper, |z - sg[z^(d)]|^2,
-    where z^(d) is the sum of the first d codes. In a shared codebook, indices in another order
-    have the same sum: fewer different codes than the nominal rate counts.
+    The losses of VQ on the residual r_(d-1) are summed over all stages. A stage's commitment,
+    |r_(d-1) - sg[e(k_d)]|^2, equals the paper's |z - sg[z^(d)]|^2, where z^(d) is the sum of the
+    first d codes. With a shared codebook, indices in another order have the same sum, so there are
+    fewer different codes than the nominal rate says.
 
     Args:
         latent_channels: channels of a code, n_z in the paper.
         codebook_size: codes of one stage, K in the paper.
         stages: quantization depth, D in the paper.
-        shared: one codebook for all stages, as in the paper, or one for each.
+        shared: one codebook for all stages, as in the paper, or one for each stage.
         commitment_weight: beta in the paper, on the mean over all elements.
-        estimator: gradient of the way from z to the sum of codes, `straight_through` as in the
-            paper, `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025), whose gradient of
-            the codes all stages get alike.
+        estimator: gradient of the step from z to the sum of codes, `straight_through` as in the
+            paper, `rotation` (Fifty et al. 2024) or `diveq` (Vali et al. 2025), where the codes of
+            all stages get the same gradient.
     """
 
     breaks: ClassVar[Mapping[str, str]] = {
-        "projection": "the search is greedy: it may take a sum of codes apart in another way"
+        "projection": "the search is greedy: it may split a sum of codes differently"
     }
 
     quantizers: Iterable[Quantizer]
@@ -94,21 +92,11 @@ class RVQ(Quantizer):
         )
 
     def dequantize(self, indices: Int[Tensor, "b k *spatial"]) -> Float[Tensor, "b c *spatial"]:
-        """Sums the codes of the first k stages; fewer than all give a coarser code."""
-        stages = self._stages
-        if not 1 <= indices.shape[1] <= len(stages):
-            raise ValueError(
-                f"RVQ decodes the indices of its first 1 to {len(stages)} stages on axis 1, "
-                f"got {indices.shape[1]}"
-            )
-        each = zip(stages, indices.split(1, dim=1), strict=False)
-        return reduce(add, [stage.dequantize(index) for stage, index in each])
+        """Sums the codes of the first k stages; fewer stages give a coarser code."""
+        return sum_of_stages([stage.dequantize for stage in self._stages], indices)
 
     @property
     def _stages(self) -> list[Quantizer]:
-        """The quantizer of each stage: the same one for all where the codebook is shared."""
+        """The quantizer of each stage: one and the same if the codebook is shared."""
         quantizers = list(self.quantizers)
         return quantizers * (len(self.codebook_sizes) // len(quantizers))
-
-    def extra_repr(self) -> str:
-        return f"stages={len(self.codebook_sizes)}"

@@ -4,10 +4,10 @@ Zhu et al., "Addressing Representation Collapse in Vector Quantized Models with 
 ICCV 2025, https://arxiv.org/abs/2411.02038: the codebook C of VQ becomes C W (reparameterization
 by a latent basis), with C frozen and the losses of VQ unchanged.
 
-Deviations: the released code adds a bias to W; here there is none, as in the paper's formula (the
-bias is in `group_vq`). Its decoder looks up rows of C without W; here a decoded code is the one
-that was looked up. Its default puts beta on the codebook term; here it is on the commitment term,
-as in the configurations that come with it (`legacy: false`).
+Deviations: the released code adds a bias to W; here there is none, as in the paper's formula
+(`group_vq` has the bias). The released decoder looks up rows of C without W; here a decoded code is
+the one that was looked up. The released default puts beta on the codebook term; here it is on the
+commitment term, as in the released configurations (`legacy: false`).
 """
 
 import torch
@@ -37,7 +37,7 @@ class SimVQ(Quantizer):
 
     Attributes:
         core: the frozen codes C, normal with variance 1/d.
-        projection: the map W, which starts as any linear layer of torch.
+        projection: the map W, which starts like any linear layer of torch.
     """
 
     core: Float[Tensor, "v c"]
@@ -74,10 +74,6 @@ class SimVQ(Quantizer):
 
     @property
     def codebook(self) -> Float[Tensor, "v c"]:
-        """The codes C W; in float32 also where one decodes under autocast."""
+        """The codes C W, in float32 even when decoding under autocast."""
         with torch.autocast(self.core.device.type, enabled=False):
             return self.projection(self.core)
-
-    def extra_repr(self) -> str:
-        size, channels = self.core.shape
-        return f"codebook_size={size}, latent_channels={channels}"

@@ -7,12 +7,12 @@ VQGAN (Esser, Rombach, Ommer, CVPR 2021, https://arxiv.org/abs/2012.09841).
 Deviation: VQGAN's released code puts beta on the codebook term; here it is on the commitment
 term, as in equation 3.
 
-With `init="kmeans"` the codes move once, in the first update, to the k-means centres of the latents
-of the first step, as SoundStream starts its codes (Zeghidour et al. 2021,
-https://arxiv.org/abs/2107.03312, section III-C). Until then they are those of `uniform`.
+With `init="kmeans"` the codes start like `uniform` and move once, in the first update, to the
+k-means centres of the latents of the first step, as in SoundStream (Zeghidour et al. 2021,
+https://arxiv.org/abs/2107.03312, section III-C).
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from quantizers.estimators import Estimator, check_estimator
 from quantizers.parts.kmeans import kmeans
 from quantizers.parts.look_up import nearest_code
 from quantizers.parts.losses import check_weight
+from quantizers.parts.once import Once
 from quantizers.registry import register
 
 Init = Literal["uniform", "kmeans"]
@@ -44,12 +45,11 @@ class VQ(Quantizer):
         init: `uniform` in [-1/V, 1/V], or `kmeans` of the latents of the first step.
 
     Attributes:
-        has_centres: with `kmeans`, whether the codes have been moved to the centres.
+        has_centres: with `kmeans`, whether the codes have moved to the centres.
     """
 
     codebook: Float[Tensor, "v c"]
     has_centres: Bool[Tensor, ""]
-    latents: Float[Tensor, "n c"]
 
     def __init__(
         self,
@@ -76,12 +76,11 @@ class VQ(Quantizer):
         self.init: Init = init
         if init == "kmeans":
             self.register_buffer("has_centres", torch.tensor(False))
-            self.register_buffer("latents", torch.empty(0, latent_channels), persistent=False)
-        self._known_to_have_centres = False  # then the host need not wait for `has_centres`
+            self.start = Once(latent_channels, all_forwards=True)
 
     def quantize(self, z: Float[Tensor, "b c *spatial"]) -> QuantizerOutput:
-        if self.init == "kmeans" and self.training and not self._known_to_have_centres:
-            self.latents = torch.cat([self.latents, z.detach().movedim(1, -1).flatten(0, -2)])
+        if self.init == "kmeans" and self.training:
+            self.start.collect(z.movedim(1, -1).flatten(0, -2))
         return nearest_code(
             z,
             self.codebook,
@@ -91,27 +90,13 @@ class VQ(Quantizer):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Once, moves the codes to the k-means centres of all latents since the start.
+        """The first time, moves the codes to the k-means centres of all latents so far.
 
         In a distributed run every process calls it, with at least one latent, and all end with the
         same codes.
         """
-        if self.init != "kmeans" or len(self.latents) == 0:
-            return
-        if not self._known_to_have_centres:
-            self._known_to_have_centres = True
-            if not self.has_centres:
-                self.codebook.copy_(kmeans(self.latents, len(self.codebook)))
-                self.has_centres.fill_(True)
-        self.latents = self.latents.new_empty(0, self.latent_channels)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        super()._load_from_state_dict(*arguments)
-        self._known_to_have_centres = False
+        if self.init == "kmeans" and (latents := self.start.take(self.has_centres)) is not None:
+            self.codebook.copy_(kmeans(latents, len(self.codebook)))
 
     def dequantize(self, indices: Int[Tensor, "b 1 *spatial"]) -> Float[Tensor, "b c *spatial"]:
         return F.embedding(indices.squeeze(1), self.codebook).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        size, channels = self.codebook.shape
-        return f"codebook_size={size}, latent_channels={channels}"

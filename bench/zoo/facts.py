@@ -21,7 +21,6 @@ _FORMULA = re.compile(r"^Formula: (?P<text>.+?)(?:\n\n|\Z)", re.DOTALL | re.MULT
 _DEVIATIONS = re.compile(r"\bDeviations?(?P<text>[:,].+?)(?=\n\n|\Z)", re.DOTALL)
 _ESTIMATORS = {
     "straight_through": "straight-through",
-    "_StraightThroughGrid": "straight-through",
     "soft_assignment": "straight-through over a softmax of all codes",
     "rotation_trick": "rotation",
 }
@@ -159,7 +158,7 @@ def _tensors(point: OperatingPoint) -> tuple[dict[str, int], int]:
 
 
 def _estimator(cls: type[Quantizer]) -> str:
-    """The option `estimator`, or what the method's file takes from `quantizers.estimators`."""
+    """The option `estimator`, or the estimator that the method's file imports."""
     parameter = inspect.signature(cls).parameters.get("estimator")
     if parameter is not None:
         offered = ", ".join(get_args(parameter.annotation))

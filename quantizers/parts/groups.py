@@ -1,4 +1,4 @@
-"""What the methods share that give each group of channels a quantizer of its own."""
+"""Groups of channels, each with its own quantizer."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ def quantize_groups(
     ]
     losses = {
         name: torch.stack([output.losses[name] for output in outputs]).mean()
-        for name in outputs[0].losses  # all groups are equally wide: the mean over elements
+        for name in outputs[0].losses  # groups are equally wide, so this is the mean over elements
     }
     return QuantizerOutput(
         quantized=torch.cat([output.quantized for output in outputs], dim=1),
@@ -32,7 +32,7 @@ def quantize_groups(
 def dequantize_groups(
     subquantizers: Iterable[Quantizer], indices: Int[Tensor, "b k *spatial"]
 ) -> Float[Tensor, "b c *spatial"]:
-    """Looks up one index a group and joins their channels."""
+    """Looks up one index per group and joins the channels."""
     codes = [
         subquantizer.dequantize(index)
         for subquantizer, index in zip(subquantizers, indices.split(1, dim=1), strict=True)

@@ -1,4 +1,4 @@
-"""k-means: codes for a set of latents, also one that is spread over processes.
+"""k-means: codes for a set of latents, which may be spread over processes.
 
 Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory, 1982, in many
 dimensions as in Linde, Buzo, Gray, "An Algorithm for Vector Quantizer Design", IEEE Transactions on
@@ -6,15 +6,14 @@ Communications, 1980.
 """
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from quantizers.nearest import nearest
-from quantizers.parts.processes import is_distributed
+from quantizers.parts.processes import add_processes, copy_first_process
 
-_SPLIT = 0.01  # distance of two codes from one latent, in standard deviations of a channel
+_SPLIT = 0.01  # noise between codes that start from one latent, in standard deviations of a channel
 
 
 def kmeans(
@@ -22,17 +21,17 @@ def kmeans(
 ) -> Float[Tensor, "v d"]:
     """Centres of `codes` clusters, from starts that are drawn with torch's global generator.
 
-    In a distributed run every process calls it with latents of its own, at least one. The starts
-    come from the first process, all latents count alike, and all processes get the same centres.
+    In a distributed run every process calls it with its own latents, at least one. The starts come
+    from the first process, every latent has the same weight, and all processes get the same
+    centres.
     """
     centres = starts(latents, codes)
-    if is_distributed():
-        dist.broadcast(centres, src=0)
+    copy_first_process(centres)
     return lloyd(latents, centres, iterations)
 
 
 def starts(latents: Float[Tensor, "n d"], codes: int) -> Float[Tensor, "v d"]:
-    """As many different latents as there are codes.
+    """One distinct latent for each code.
 
     With fewer latents than codes, each becomes several codes close to one another (splitting of
     Linde, Buzo and Gray).
@@ -48,7 +47,7 @@ def starts(latents: Float[Tensor, "n d"], codes: int) -> Float[Tensor, "v d"]:
 def lloyd(
     latents: Float[Tensor, "n d"], centres: Float[Tensor, "v d"], iterations: int
 ) -> Float[Tensor, "v d"]:
-    """Moves each centre to the mean of its nearest latents, so many times.
+    """Moves each centre to the mean of its nearest latents, `iterations` times.
 
     The mean squared distance of a latent to its nearest centre never grows. A centre without
     latents stays where it is.
@@ -57,11 +56,8 @@ def lloyd(
         choices = nearest(latents, centres)
         offsets = latents - F.embedding(choices, centres)  # sums of small numbers keep their digits
         sums = torch.zeros_like(centres).index_add_(0, choices, offsets)
-        sizes = torch.zeros_like(centres[:, 0]).index_add_(
-            0, choices, torch.ones_like(offsets[:, 0])
-        )
-        if is_distributed():
-            dist.all_reduce(sums)
-            dist.all_reduce(sizes)
+        ones = torch.ones_like(offsets[:, 0])
+        sizes = torch.zeros_like(centres[:, 0]).index_add_(0, choices, ones)
+        add_processes(sums, sizes)
         centres = centres + sums / sizes.clamp_min(1).unsqueeze(1)
     return centres

@@ -1,15 +1,15 @@
-"""The 196,560 shortest vectors of the Leech lattice, and the nearest of them to a vector.
+"""The 196,560 shortest vectors of the Leech lattice, and a search for the nearest one.
 
 Conway, Sloane, "Sphere Packings, Lattices and Groups", chapter 4, section 11. With coordinates
 scaled to a squared length of 32, and in the order of their indices, they are
 
     octads  (±2)^8 on the 759 octads of the Golay code, 0 elsewhere, an even number of minus signs
-    words   (-3, 1^23) with the -3 in any of 24 places, all signs changed outside a Golay word
+    words   (-3, 1^23) with the -3 in any of 24 places, all signs flipped outside a Golay word
     pairs   (±4)^2 in any two places, 0 elsewhere
 
-The search scores shapes, not vectors: 759 octads, 4096 words and 276 pairs, each by the best signs
-or the best place that it allows. What it adds up, it adds in a fixed order without a matrix
-product, so a score does not depend on the other vectors of a batch.
+The search scores shapes, not vectors: 759 octads, 4096 words and 276 pairs, each with the best
+signs or the best place that it allows. It adds in a fixed order and without a matrix product, so a
+score does not depend on the other vectors of a batch.
 """
 
 from functools import reduce
@@ -30,9 +30,9 @@ _ROWS_PER_TILE = 128  # 2 MiB for one float32 of each word
 
 
 def golay_words() -> Bool[Tensor, "4096 24"]:
-    """The extended binary Golay code; number 2^k is row k of its generator matrix.
+    """The extended binary Golay code; word number 2^k is row k of its generator matrix.
 
-    Row k holds the quadratic residues modulo 23, moved on by k, and a parity bit, which is 1.
+    Row k holds the quadratic residues modulo 23, shifted by k, and a parity bit, which is 1.
     """
     residues = torch.tensor(sorted({place**2 % 23 for place in range(1, 23)}))
     generator = torch.zeros(12, 24, dtype=torch.int64)
@@ -69,12 +69,12 @@ def nearest_minimal_vector(
 ) -> Int[Tensor, " n"]:
     """Index of the vector with the smallest angle to each latent; ties go to the lowest index.
 
-    In float32; memory for a tile of 128 latents only.
+    It computes in float32 and needs memory for a tile of 128 latents.
     """
     return torch.ops.quantizers.nearest_minimal_vector(latents.detach(), words)
 
 
-# opaque to the compiler, as `nearest` is: it would unroll the loop over the tiles
+# opaque to the compiler, like `nearest`, because the compiler would unroll the loop over tiles
 torch.library.define(
     "quantizers::nearest_minimal_vector", "(Tensor latents, Tensor words) -> Tensor"
 )
@@ -89,9 +89,8 @@ def _search(latents: Tensor, words: Tensor) -> Tensor:
         rows = slice(row, row + _ROWS_PER_TILE)
         x = scale_down(latents[rows])
         candidates = _best_octad(x, places), _best_word(x, words, bytes_of_words), _best_pair(x)
-        scores = torch.stack([score for score, _ in candidates])
-        numbers = torch.stack([number for _, number in candidates])
-        indices[rows] = numbers.gather(0, scores.argmax(dim=0, keepdim=True)).squeeze(0)
+        scores, vectors = map(torch.stack, zip(*candidates, strict=True))
+        indices[rows] = vectors.gather(0, scores.argmax(dim=0, keepdim=True)).squeeze(0)
     return indices
 
 
@@ -103,11 +102,11 @@ def _search_shape(latents: Tensor, words: Tensor) -> Tensor:
 def _best_octad(
     x: Float[Tensor, "n 24"], places: Int[Tensor, "759 8"]
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Signs as in x; where that makes an odd number of minus signs, the smallest one flips."""
+    """Signs as in x; if that makes an odd number of minus signs, the smallest element flips."""
     columns = x.T.contiguous()
     sizes = _rows(columns.abs(), places)  # (759, 8, n)
     odd = _rows((columns < 0).to(x.dtype), places).sum(dim=1) % 2
-    total = reduce(add, sizes.unbind(dim=1))  # `sum` would choose its order by the shape
+    total = reduce(add, sizes.unbind(dim=1))  # `sum` may choose another order for another shape
     score, octad = _first_maximum(total - 2 * odd * sizes.amin(dim=1), block=33)
 
     elements = x.gather(1, places[octad])
@@ -115,14 +114,14 @@ def _best_octad(
     flip = _smallest_with_lowest_index(elements.abs(), negative)
     odd_number = negative.sum(dim=1, keepdim=True) % 2 == 1
     negative = negative ^ (odd_number & (torch.arange(8, device=x.device) == flip))
-    signs = (negative[:, :7] * bit_values(7, x.device)).sum(dim=1)  # the last one follows
+    signs = (negative[:, :7] * bit_values(7, x.device)).sum(dim=1)  # the last sign follows
     return 2 * score, octad * 128 + signs
 
 
 def _smallest_with_lowest_index(
     sizes: Float[Tensor, "n 8"], negative: Bool[Tensor, "n 8"]
 ) -> Int[Tensor, "n 1"]:
-    """Which of the smallest elements to flip so that the number of the signs becomes the lowest.
+    """Which of the smallest elements to flip to get the lowest index of the signs.
 
     A minus early on that goes away lowers it most; the last place does not count in it; a new
     minus raises it least in a late place.

@@ -1,4 +1,4 @@
-"""What the methods share that look latents up in one codebook of explicit codes."""
+"""Look-up of latents in one codebook of explicit codes."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,7 +17,7 @@ def nearest_code(
     commitment_weight: float,
     estimator: Estimator,
 ) -> QuantizerOutput:
-    """Every latent's nearest code, with the losses of VQ, which train latents and codebook."""
+    """The nearest code of every latent, with VQ's losses, which train latents and codebook."""
     u = z.movedim(1, -1)
     indices = nearest(u.flatten(0, -2), codebook).view(u.shape[:-1])
     code = F.embedding(indices, codebook)

@@ -2,17 +2,13 @@
 
 `mse(code, sg(u))` moves the codes, `commitment_weight * mse(sg(code), u)` moves the encoder: van
 den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", NeurIPS 2017,
-https://arxiv.org/abs/1711.00937, equation 3. `u` is the vector that was looked up, the mean runs
-over all elements. Weights of papers that put beta on the other term, or sum over channels, are
-converted before they come here, and the method's docstring says from what.
+https://arxiv.org/abs/1711.00937, equation 3. `u` is the vector that was looked up; the mean is
+over all elements. If a paper puts beta on the other term or sums over channels, the method converts
+its weight, and its docstring says from what.
 
 The entropy losses lower the entropy of a token's soft code (certainty) and raise the entropy of the
-mean soft code of the batch (diversity). All losses of an empty batch are 0.
+batch's mean soft code (diversity). All losses of an empty batch are 0.
 """
-
-from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import add
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -34,7 +30,7 @@ def codebook_losses(
 def commitment_loss(
     u: Float[Tensor, "*shape"], code: Float[Tensor, "*shape"], *, commitment_weight: float
 ) -> Float[Tensor, ""]:
-    """The commitment loss alone, for codes that no gradient trains."""
+    """Only the commitment loss, for codes that no gradient trains."""
     return commitment_weight * mean_square(u, code.detach())
 
 
@@ -44,23 +40,16 @@ def entropy_losses(
     entropy_weight: float,
     diversity_weight: float = 1.0,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Weighted losses from the entropy of a token's soft code and that of the batch's mean."""
-    of_token, of_batch = entropies
+    """Weighted losses from the entropy of a token's soft code and of the batch's mean soft code."""
+    token_entropy, batch_entropy = entropies
     return {
-        "token_entropy": entropy_weight * of_token,
-        "batch_entropy": -entropy_weight * diversity_weight * of_batch,
+        "token_entropy": entropy_weight * token_entropy,
+        "batch_entropy": -entropy_weight * diversity_weight * batch_entropy,
     }
 
 
-def sum_of_losses(
-    stages: Sequence[Mapping[str, Float[Tensor, ""]]],
-) -> dict[str, Float[Tensor, ""]]:
-    """The losses of several stages, added by name."""
-    return {name: reduce(add, [losses[name] for losses in stages]) for name in stages[0]}
-
-
 def mean_square(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean of (a - b)^2 over all elements; 0 of none, with a gradient."""
+    """Mean of (a - b)^2 over all elements; without elements 0, with a gradient."""
     return F.mse_loss(a, b, reduction="mean" if a.numel() else "sum")
 
 
@@ -84,7 +73,7 @@ def check_entropy_losses(
     codes: int,
     remedy: str = "entropy_weight=0 leaves it out",
 ) -> None:
-    """Raises a ValueError for weights that are none, or a batch entropy over too many codes."""
+    """Raises a ValueError for invalid weights, or for too many codes of a batch entropy."""
     check_temperature(temperature)
     check_weight("entropy_weight", entropy_weight)
     check_weight("diversity_weight", diversity_weight)

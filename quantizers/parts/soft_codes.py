@@ -1,50 +1,79 @@
-"""Soft codes of many tokens over many codes, without one number for every token and code at a time.
+"""Soft assignments of many latents to many codes, with bounded memory.
 
-Tokens are taken in slices, and what a slice computes on the way to its results is computed again in
-the backward pass: gradient checkpointing, Chen et al., "Training Deep Nets with Sublinear Memory
-Cost", 2016, https://arxiv.org/abs/1604.06174. So a training step over n tokens and V codes holds a
-bounded number of soft codes beside what it holds for each token and for each code.
+`checkpointed` computes them in chunks and computes each chunk again in the backward pass: gradient
+checkpointing, Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
+https://arxiv.org/abs/1604.06174. So a training step never stores the matrix of all latents by all
+codes, only one chunk of it besides the results.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from quantizers.nearest.dot_products import dot_products
+
 Results = tuple[Sequence[Tensor], Sequence[Tensor]]
 
-_NUMBERS = 1 << 21  # of a slice: 8 MiB of float32
-_TOKENS = 16  # of a slice, at least: each adds to the gradients of all codes
+_CHUNK_FLOATS = 1 << 21  # 8 MiB of float32
+_MIN_CHUNK_ROWS = 16  # each chunk adds to the gradients of all codes, which takes time
 
 
-def by_slices(
-    function: Callable[[Float[Tensor, "slice c"]], Results],
-    latents: Float[Tensor, "n c"],
+def checkpointed(
+    function: Callable[[Float[Tensor, "chunk c"]], Results],
+    rows: Float[Tensor, "n c"],
     *,
-    codes: int,
+    floats_per_row: int,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What `function` returns for all tokens, computed slice by slice.
+    """Applies `function` to chunks of rows, with gradient checkpointing, and joins the results.
 
-    Few tokens and codes are one slice, which is computed once. So is everything in compiled and
-    exported code, where the compiler decides what to compute again.
+    An input that fits in one chunk is computed once. So is everything in compiled and exported
+    code, because the compiler decides what to compute again.
 
     Args:
-        function: for the latents of some tokens, results that have a row for each, and sums over
-            them. It may use parameters, which get their gradients, and draw random numbers: the
-            backward pass draws the same.
-        latents: of all tokens.
-        codes: how many numbers `function` holds for each token.
+        function: for a chunk of rows, it returns results with one row for each of them, and sums
+            over them. It may use parameters, which get their gradients, and draw random numbers:
+            the backward pass draws the same ones.
+        rows: all rows.
+        floats_per_row: how many numbers `function` holds for each row.
 
     Returns:
-        The rows of all tokens, and the sums over all.
+        The results of all rows, and the sums over all rows.
     """
-    tokens = max(_TOKENS, _NUMBERS // codes)
-    if torch.compiler.is_compiling() or latents.shape[0] <= tokens:
-        rows, sums = function(latents)
-        return list(rows), list(sums)
-    slices = [checkpoint(function, part, use_reentrant=False) for part in latents.split(tokens)]
-    rows = [torch.cat(parts) for parts in zip(*(rows for rows, _ in slices), strict=True)]
-    sums = [sum(parts[1:], parts[0]) for parts in zip(*(sums for _, sums in slices), strict=True)]
-    return rows, sums
+    chunk_rows = max(_MIN_CHUNK_ROWS, _CHUNK_FLOATS // floats_per_row)
+    if torch.compiler.is_compiling() or rows.shape[0] <= chunk_rows:
+        results, sums = function(rows)
+        return list(results), list(sums)
+    chunks = [checkpoint(function, chunk, use_reentrant=False) for chunk in rows.split(chunk_rows)]
+    results = [torch.cat(parts) for parts in zip(*(results for results, _ in chunks), strict=True)]
+    sums = [sum(parts[1:], parts[0]) for parts in zip(*(sums for _, sums in chunks), strict=True)]
+    return results, sums
+
+
+class _SoftAssignment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, indices: Tensor, codebook: Tensor) -> Tensor:
+        ctx.save_for_backward(indices, codebook)
+        return F.embedding(indices, codebook)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
+        indices, codebook = ctx.saved_tensors
+        grad_codebook = torch.zeros_like(codebook).index_add(0, indices, grad)
+        return dot_products(grad, codebook), None, grad_codebook
+
+
+def soft_assignment(
+    p: Float[Tensor, "n v"], indices: Int[Tensor, " n"], codebook: Float[Tensor, "v d"]
+) -> Float[Tensor, "n d"]:
+    """The selected codes, with the gradient of `onehot @ codebook` at `onehot = hard + p - sg(p)`.
+
+    The straight-through Gumbel-softmax of Jang, Gu, Poole, "Categorical Reparameterization with
+    Gumbel-Softmax", ICLR 2017, https://arxiv.org/abs/1611.01144, section 2.2, and the index
+    backpropagation of IBQ. All probabilities get a gradient; of the codes, only the selected ones.
+    """
+    return _SoftAssignment.apply(p, indices, codebook)

@@ -1,7 +1,7 @@
-"""Examples of every registered method, and the quantizer that a law is tried on.
+"""Examples of every registered method, and the quantizer that a law is tested on.
 
-A test that takes `example` or `quantizer` runs over all examples. A test marked `law(name)` is
-skipped, with the method's own reason, where the class declares that it breaks that law.
+A test that takes `example` or `quantizer` runs for all examples. A test marked `law(name)` is
+skipped, with the method's own reason, if the class declares that it breaks that law.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor
 from quantizers import Quantizer, build, lookup
 from quantizers.nearest import chunks
 
-# Every hyper-parameter of every method appears here, with values that take other branches.
+# Every hyper-parameter of every method appears here, with values that take different branches.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "none": [{}, {"latent_channels": 3}],
     "kl": [{}, {"latent_channels": 3, "kl_weight": 1.0}],
@@ -219,7 +219,7 @@ def laws() -> dict[str, str]:
 
 @pytest.fixture
 def make(example: tuple[str, dict[str, Any]]) -> Callable[[int], Quantizer]:
-    """Builds the example from a seed, with codes spread about as far as the latents."""
+    """Builds the example from a seed, with codes about as spread out as the latents."""
     name, parameters = example
 
     def from_seed(seed: int) -> Quantizer:
@@ -248,7 +248,7 @@ def quantizer(
             pytest.skip(breaks[name])
     quantizer = make(0)
     if "determinism" in breaks:
-        quantizer.eval()  # a test that compares two calls must ask for training mode itself
+        quantizer.eval()  # a test that compares two calls must set training mode itself
     return quantizer
 
 
@@ -274,8 +274,8 @@ def latents(
 
 @pytest.fixture(scope="session")
 def vqp() -> ModuleType:
-    """The package vector-quantize-pytorch, the oracle of many methods."""
-    with warnings.catch_warnings():  # its dependencies warn about one another when imported
+    """The package vector-quantize-pytorch, the oracle for many methods."""
+    with warnings.catch_warnings():  # its dependencies warn about one another on import
         warnings.simplefilter("ignore")
         return pytest.importorskip("vector_quantize_pytorch")
 

@@ -1,13 +1,13 @@
 """Plants one-line faults in copies of `quantizers` and reports those that no default test notices.
 
-    python tests/quantizers/mutations.py                     # all
-    python tests/quantizers/mutations.py fsq lfq             # those of some files
-    python tests/quantizers/mutations.py --record fsq lfq    # and keep the names of the tests
+    python tests/quantizers/mutations.py                     # all faults
+    python tests/quantizers/mutations.py fsq lfq             # faults in these files
+    python tests/quantizers/mutations.py --record fsq lfq    # also record which tests notice them
 
-Each line of `mutations.txt` is a fault: the file's stem, the text to replace, its replacement and,
-as kept by `--record`, the test that notices it. That test is run first; where there is none, or it
-passes, all tests of the file are run, then the laws. The process exits with 1 if a fault survives,
-if a text does not occur exactly once in its file, or if such a test fails without a fault, too.
+Each line of `mutations.txt` is a fault: the file's stem, the text to replace, its replacement and
+the test that notices it, which `--record` writes. That test runs first. If there is none, or it
+passes, all tests of the file run, then the laws. The exit code is 1 if a fault survives, if a text
+does not occur exactly once in its file, or if such a test also fails without a fault.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hypothesis  # noqa: F401 - imported once here, so that no copy waits for it
+import hypothesis  # noqa: F401 - imported once here, so no fork has to import it
 import pytest
 import torch
 
@@ -71,14 +71,18 @@ OWN_TESTS = {
     "none": LAWS,
     "nearest/lanes_numba": ("nearest/test_lanes_numba.py",),
     "nearest/threads_numba": ("nearest/test_loops_numba.py",),
+    "parts/once": ("test_vq.py", "test_lgq.py"),
+    "parts/pending": ("test_ema_vq.py", "test_mgvq.py"),
+    "registry": ("test_registry.py", "contract/test_registry.py"),
+    "parts/stages": ("test_residual_gsq.py", "test_rvq.py"),
     "parts/processes": ("processes/test_processes.py", "test_lgq.py", "parts/test_entropy.py"),
 }
-MEMORY_BYTES = 8 << 30  # a fault may ask for all there is,
-TIMEOUT_SECONDS = 600  # or never end
+MEMORY_BYTES = 8 << 30  # a fault may allocate without bound
+TIMEOUT_SECONDS = 600  # or run forever
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--disable-plugin-autoload")
 _OPTIONS = "addopts=--import-mode=importlib --strict-markers"  # those of pyproject.toml but xdist
 _DEFAULT = ("-m", "not (slow or gpu or oracle or compile)")
-# Run-time shape checks cost more than the tests: they come last.
+# Run-time shape checks take longer than the tests, so they come last.
 UNCHECKED = ("-o", _OPTIONS, *_DEFAULT)
 CHECKED = (
     *("-o", f"{_OPTIONS} --jaxtyping-packages=quantizers,beartype.beartype", *_DEFAULT),
@@ -101,7 +105,7 @@ class Mutation(NamedTuple):
         return OWN_TESTS.get(self.stem, (own, "contract/test_relations.py"))
 
     def occurrences(self, package: Path) -> int:
-        """How often the text to replace stands in its file."""
+        """How often the text to replace occurs in its file."""
         return (package / f"{self.stem}.py").read_text().count(self.text)
 
     def plant(self, package: Path) -> None:
@@ -128,14 +132,14 @@ class FirstFailure:
 
 
 def first_failure(names: tuple[str, ...], mutation: Mutation | None, *options: str) -> str:
-    """The first test to fail on a copy of `quantizers` with the fault planted in it, or nothing."""
+    """The first test that fails on a copy of `quantizers` with the fault, or an empty string."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "quantizers"
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "quantizers", package, ignore=ignored)
         if mutation:
             mutation.plant(package)
-        sys.path.insert(0, folder)  # before the place where `quantizers` is installed
+        sys.path.insert(0, folder)  # before the installed `quantizers`
         failure = FirstFailure(mutation.stem if mutation else "")
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             arguments = [*PYTEST, *options, *(TESTS + name for name in names)]
@@ -143,11 +147,11 @@ def first_failure(names: tuple[str, ...], mutation: Mutation | None, *options: s
         origin = getattr(sys.modules.get("quantizers"), "__file__", package / "__init__.py")
     if code == pytest.ExitCode.INTERNAL_ERROR or package not in Path(origin).parents:
         raise RuntimeError(f"pytest ended with {code}, on {origin} for {package}, with {mutation}")
-    return failure.name  # nothing, too, where a test of this name is no more
+    return failure.name  # also empty if a test of this name no longer exists
 
 
 def first_failure_in_a_fork(names: tuple[str, ...], *run: Any) -> str:
-    """The same in a process of its own; one that crashes or hangs counts as a failing file."""
+    """Like `first_failure`, in its own process; a crash or a timeout counts as a failing file."""
     with tempfile.NamedTemporaryFile("r") as file:
 
         def write() -> None:
@@ -167,7 +171,7 @@ def first_failure_in_a_fork(names: tuple[str, ...], *run: Any) -> str:
 
 
 def notice(mutation: Mutation) -> str:
-    """The test that notices a fault, or nothing."""
+    """The test that notices a fault, or an empty string."""
     named = [(mutation.noticed_by,)] if mutation.noticed_by else []
     for names in (*named, mutation.own_tests, LAWS):
         for options in (UNCHECKED, CHECKED):
@@ -177,16 +181,16 @@ def notice(mutation: Mutation) -> str:
 
 
 def fails_without_fault(tests: tuple[str, ...]) -> str:
-    """The first of some tests that notice faults and fail without one, too, or nothing.
+    """The first of these tests that also fails without a fault, or an empty string.
 
-    Asked twice: one failure has been seen that no repetition showed.
+    It runs twice, because a failure was once seen that did not repeat.
     """
     failure = first_failure_in_a_fork(tests, None, *UNCHECKED)
     return failure and first_failure_in_a_fork(tests, None, *UNCHECKED)
 
 
 def warm_up(bytecode: str) -> None:
-    """Does in this process what each of its forks would otherwise do again."""
+    """Does once in this process what each fork would otherwise repeat."""
     sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode  # compile tests once
     torch.testing.assert_close(torch.zeros(1), torch.zeros(1))  # imports half a second of modules
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -196,7 +200,7 @@ def warm_up(bytecode: str) -> None:
 
 
 def read_mutations(stems: list[str]) -> list[Mutation]:
-    """The faults of some files, or of all."""
+    """The faults of these files, or of all files."""
     lines = FAULTS.read_text().splitlines()
     cells = [line.split(" | ") for line in lines if line and not line.startswith("#")]
     mutations = [Mutation(*map(str.strip, row)) for row in cells]
@@ -204,7 +208,7 @@ def read_mutations(stems: list[str]) -> list[Mutation]:
 
 
 def record(noticed: dict[Mutation, str]) -> None:
-    """Writes the names of tests into the list, which may have grown in the meantime."""
+    """Writes the names of tests into the list, which may have grown meanwhile."""
     text = FAULTS.read_text()
     for mutation, name in noticed.items():
         if name and name != mutation.noticed_by:
@@ -215,7 +219,7 @@ def record(noticed: dict[Mutation, str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints a line for each surviving fault and returns the exit code."""
+    """Prints a line for each surviving fault; returns the exit code."""
     mutations = read_mutations([stem for stem in arguments if stem != "--record"])
     misfits = [m for m in mutations if m.occurrences(ROOT / "quantizers") != 1]
     mutations = [mutation for mutation in mutations if mutation not in misfits]
@@ -228,9 +232,9 @@ def main(arguments: list[str]) -> int:
         record(noticed)
     survivors = [mutation for mutation, name in noticed.items() if not name]
     for name in failing:
-        print(f"FAILS WITHOUT A FAULT, TOO {name}")
+        print(f"ALSO FAILS WITHOUT A FAULT {name}")
     for mutation in misfits:
-        print(f"NOT ONCE IN ITS FILE {mutation.stem}: {mutation.text}")
+        print(f"NOT EXACTLY ONCE IN ITS FILE {mutation.stem}: {mutation.text}")
     for mutation in survivors:
         print(f"SURVIVED {mutation.stem}: {mutation.text} -> {mutation.replacement}")
     print(f"{len(noticed) - len(survivors)} of {len(noticed)} faults caught")

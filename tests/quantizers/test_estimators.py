@@ -13,7 +13,6 @@ from quantizers.estimators import (
     diveq,
     estimate,
     rotation_trick,
-    soft_assignment,
     straight_through,
 )
 
@@ -196,20 +195,3 @@ def test_an_estimator_that_cannot_be_used_is_refused(name, channels, message):
 )
 def test_an_estimator_that_can_be_used_is_not_refused(name, channels):
     check_estimator(name, channels)
-
-
-def test_a_soft_assignment_has_the_selected_codes_bit_for_bit():
-    codebook, indices = normal(7, 3).float(), torch.tensor([[6, 0], [2, 2]])
-    p = torch.rand(2, 2, 7, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(soft_assignment(p, indices, codebook), codebook[indices])
-
-
-def test_a_soft_assignment_has_the_gradient_of_its_one_hot_index():
-    """That of (hard + p - sg(p)) @ codebook: dense in p, and the selected rows of the codebook."""
-    indices, upstream = torch.tensor([[6, 0], [2, 2]]), normal(2, 2, 3, seed=2)
-    p = normal(2, 2, 7, seed=3).softmax(dim=-1).requires_grad_()
-    codebook = normal(7, 3).requires_grad_()
-    hard = F.one_hot(indices, 7).double()
-    expected = torch.autograd.grad((hard + p - p.detach()) @ codebook, (p, codebook), upstream)
-    found = torch.autograd.grad(soft_assignment(p, indices, codebook), (p, codebook), upstream)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

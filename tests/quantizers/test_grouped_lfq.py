@@ -39,7 +39,7 @@ def test_the_commitment_is_that_of_lfq(z):
 
 
 def test_a_group_is_an_lfq_of_its_contiguous_channels(z):
-    """Indices are those of each group alone, entropies are sums over the groups."""
+    """Each group has the indices of its own LFQ; entropies are sums over the groups."""
     options = {"temperature": 0.5, "entropy_weight": 0.2, "diversity_weight": 3.0}
     grouped = build("grouped_lfq", groups=3, group_channels=4, **options)(z)
     alone = [build("lfq", latent_channels=4, **options)(part) for part in z.split(4, dim=1)]

@@ -35,8 +35,8 @@ def soft_codes(quantizer: Quantizer, latents: Tensor, codebook: Tensor) -> Tenso
 
 
 def probabilities(quantizer: Quantizer, latents: Tensor) -> Tensor:
-    """The soft code of each token alone, whose use of the codes it is."""
-    return torch.stack([quantizer._soft_code(latent[None])[1][1] for latent in latents])
+    """The soft code of each token: a batch of one token has it as its usage."""
+    return torch.stack([quantizer._soft_codes(latent[None])[1][1] for latent in latents])
 
 
 def float64(quantizer: Quantizer, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +178,7 @@ def test_the_first_update_moves_every_code_to_a_latent_of_its_own(z):
     quantizer(z + 1)
     quantizer.update()
     assert torch.equal(quantizer.codebook, after)
-    assert len(quantizer.last_latents) == 0
+    assert len(quantizer.start.latents) == 0
 
 
 def test_with_more_codes_than_latents_copies_are_told_apart_by_a_little_noise(z):
@@ -216,11 +216,6 @@ def test_usage_is_that_of_the_batches_of_all_processes(z, monkeypatch):
     torch.testing.assert_close(quantizer(own).losses["usage"], expected)
     monkeypatch.setattr(processes, "sum_over_processes", pytest.fail)  # no collective in eval
     quantizer.eval()(own)
-
-
-def test_losses_of_an_empty_batch_are_zero():
-    losses = make()(torch.zeros(0, 3, 2)).losses
-    assert [float(loss.detach()) for loss in losses.values()] == [0, 0, 0]
 
 
 def test_defaults_and_start_values_are_those_of_the_released_code():

@@ -10,6 +10,7 @@ from torch import Tensor
 from unchecked import build_unchecked
 
 from quantizers import Quantizer, build, lookup, mgvq
+from quantizers.parts import processes
 
 GROUPS, CHANNELS, SIZE = 2, 3, 5
 
@@ -147,8 +148,8 @@ def test_usage_is_an_average_over_updates_of_all_forwards_since_the_last(z):
     update(whole)
     assert torch.equal(quantizer.usage, whole.usage)
     torch.testing.assert_close(whole.usage.sum(dim=1), torch.full((GROUPS,), 0.1))
-    assert not quantizer.pending_counts.any()
-    assert len(quantizer.last_latents) == 0
+    assert not quantizer.pending.sums.any()
+    assert len(quantizer.pending.latents) == 0
     before = codebooks(quantizer)
     update(quantizer)
     assert torch.equal(codebooks(quantizer), before)
@@ -165,14 +166,16 @@ def test_processes_count_together_and_take_the_codes_of_the_first(z, monkeypatch
     peer = make()
     peer(z[:1])
     sent: list[tuple[Tensor, int]] = []
-    monkeypatch.setattr(mgvq, "is_distributed", lambda: True)
-    monkeypatch.setattr(mgvq.dist, "all_reduce", lambda counts: counts.add_(peer.pending_counts))
-    monkeypatch.setattr(mgvq.dist, "broadcast", lambda code, src: sent.append((code.clone(), src)))
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
+    monkeypatch.setattr(processes.dist, "all_reduce", lambda counts: counts.add_(peer.pending.sums))
+    monkeypatch.setattr(
+        processes.dist, "broadcast", lambda code, src: sent.append((code.clone(), src))
+    )
     quantizer(z[1:])
     update(quantizer)
     assert [source for _, source in sent] == [0, 0]
     assert torch.equal(torch.stack([code for code, _ in sent]), codebooks(quantizer))
-    monkeypatch.setattr(mgvq, "is_distributed", lambda: False)
+    monkeypatch.setattr(processes, "is_distributed", lambda: False)
     whole(z)
     update(whole)
     assert torch.equal(quantizer.usage, whole.usage)

@@ -1,7 +1,7 @@
 """The default tests notice planted faults: see mutations.py.
 
-Here those of some files, a few minutes. The whole list takes more than ten minutes on two cores and
-is run by hand.
+This runs the faults of some files, in a few minutes. The whole list takes more than ten minutes on
+two cores; run it by hand.
 """
 
 import subprocess

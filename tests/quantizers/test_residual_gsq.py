@@ -177,7 +177,9 @@ def test_codes_start_on_the_sphere_and_later_ones_around_zero():
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 5, 8])
 def test_indices_of_half_a_stage_or_of_too_many_are_a_clear_error(quantizer, rows):
-    with pytest.raises(ValueError, match=rf"first 1 to 3 stages, 2 each, on axis 1, got {rows}"):
+    with pytest.raises(
+        ValueError, match=rf"first 1 to 3 stages on axis 1, 2 for each stage, got {rows}"
+    ):
         quantizer.dequantize(torch.zeros(2, rows, 3, dtype=torch.int64))
 
 

@@ -151,7 +151,7 @@ def test_later_updates_leave_the_codes_to_the_gradient(at_centres, z):
     at_centres(z + 5)
     at_centres.update()
     assert torch.equal(at_centres.codebook, centres)
-    assert len(at_centres.latents) == 0
+    assert len(at_centres.start.latents) == 0
 
 
 def test_centres_that_were_loaded_are_kept(at_centres, z):

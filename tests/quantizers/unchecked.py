@@ -1,4 +1,4 @@
-"""Constructors as users call them: in the tests, jaxtyping would refuse wrong types first."""
+"""Constructors as users call them; in the tests, jaxtyping would refuse wrong types first."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""Laws of every method with the option `estimator`: it changes the gradient of the output alone."""
+"""Laws of every method with the option `estimator`: it only changes the output's gradient."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""No training step holds a matrix of all latents by all codes."""
+"""No training step stores a matrix of all latents by all codes."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from quantizers import available, build
 
+pytestmark = pytest.mark.usefixtures("way_to_search")
 CODES, TOKENS = 1 << 14, 1 << 9
 MATRIX_BYTES = 4 * CODES * TOKENS  # 32 MiB in float32
 
@@ -21,7 +22,7 @@ EXPLICIT = {
     "mgvq": {"groups": 2, "group_channels": 4},
     "rvq": {"latent_channels": 8, "stages": 2},
     "residual_gsq": {"groups": 2, "group_channels": 4, "stages": 2},
-    # these train by the probabilities of all codes
+    # these train with the probabilities of all codes
     "ibq": {"latent_channels": 8},
     "gumbel_vq": {"latent_channels": 8},
     "lgq": {"latent_channels": 8},
@@ -29,7 +30,7 @@ EXPLICIT = {
 
 
 def largest_allocation(name: str, **parameters: float) -> int:
-    """Bytes of the largest one in a forward and backward pass."""
+    """Bytes of the largest allocation in a forward and backward pass."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         quantizer = build(name, codebook_size=CODES, **parameters).train()

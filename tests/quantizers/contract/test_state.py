@@ -15,9 +15,9 @@ def test_eval_changes_no_state_no_input_and_draws_no_number(quantizer, latent):
     state = copy.deepcopy(quantizer.state_dict())
     buffers = [buffer.clone() for buffer in quantizer.buffers()]
     random_state, original = torch.get_rng_state(), latent.clone()
-    for scale in (1.0, 0.0, 100.0):
-        quantizer(latent * scale)
-    quantizer(latent)
+    first, *_, last = (quantizer(latent * scale) for scale in (1.0, 0.0, 100.0, 1.0))
+    assert torch.equal(first.indices, last.indices)
+    assert torch.equal(first.quantized, last.quantized)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert torch.equal(latent, original)
     assert quantizer.state_dict().keys() == state.keys()
@@ -34,15 +34,8 @@ def test_a_training_step_changes_no_state_before_update(quantizer, latent):
     quantizer(latent)
 
 
-def test_eval_is_deterministic(quantizer, latent):
-    quantizer.eval()
-    first, second = quantizer(latent), quantizer(latent)
-    assert torch.equal(first.indices, second.indices)
-    assert torch.equal(first.quantized, second.quantized)
-
-
 @pytest.mark.law("independence")
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_eval_treats_images_independently(quantizer, sample, data):
     images = data.draw(st.integers(1, 6))
@@ -92,29 +85,6 @@ def test_an_empty_batch_adds_nothing(quantizer, latent, sample):
     assert all(torch.equal(value, state[key]) for key, value in quantizer.state_dict().items())
 
 
-@settings(max_examples=6)
-@given(calls=st.lists(st.sampled_from(["train", "eval", "update", "load", "copy"]), max_size=8))
-def test_any_order_of_calls_leaves_a_quantizer_that_works(make, sample, calls):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        quantizer = make(0)
-        for number, call in enumerate(calls):
-            z = sample(quantizer, (2, 3), seed=number)
-            if call in ("train", "eval"):
-                quantizer.train(call == "train")(z)
-            elif call == "update":
-                quantizer.update()
-            elif call == "load":
-                state, quantizer = quantizer.state_dict(), make(1)
-                quantizer.load_state_dict(state, strict=True)
-            else:
-                quantizer = copy.deepcopy(quantizer)
-        assert all(value.isfinite().all() for value in quantizer.state_dict().values())
-        output = quantizer.eval()(z := sample(quantizer, (2, 3), seed=99))
-        assert output.quantized.isfinite().all()
-        _assert_equal_in_eval(pickle.loads(pickle.dumps(quantizer)), quantizer, z)
-
-
 def test_memory_layout_changes_nothing(quantizer, latent):
     expected = quantizer(latent)
     wide = torch.cat([latent, latent], dim=-1)
@@ -133,12 +103,6 @@ def test_memory_layout_changes_nothing(quantizer, latent):
 def test_an_expanded_latent_gets_one_code_everywhere(quantizer, latent):
     output = quantizer(latent[:1, :, :1, :1].expand(4, -1, 2, 3))
     assert torch.equal(output.indices, output.indices[:1, :, :1, :1].expand_as(output.indices))
-
-
-def test_a_state_dict_carries_the_whole_quantizer(make, quantizer, latent):
-    other = make(1)
-    other.load_state_dict(quantizer.state_dict(), strict=True)
-    _assert_equal_in_eval(other, quantizer, latent)
 
 
 def test_a_state_dict_of_another_quantizer_is_refused_with_the_key(quantizer):

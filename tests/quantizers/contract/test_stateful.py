@@ -1,4 +1,4 @@
-"""What stays true of a quantizer through any order of training, updates, saving and copying."""
+"""Invariants of a quantizer under any order of training, updates, saving and copying."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ _LEARNING_RATE = 0.05
 
 
 class Life(RuleBasedStateMachine):
-    """One quantizer, and a copy that nothing may touch."""
+    """One quantizer, and a copy that must not change."""
 
     name: ClassVar[str]
     parameters: ClassVar[Mapping[str, Any]]
@@ -46,7 +46,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def train(self, seed: int) -> None:
-        """A step of gradient descent moves trained parameters, and no buffer."""
+        """A step of gradient descent moves trained parameters, but no buffer."""
         z = self.latent(seed).requires_grad_()
         buffers = persistent_buffers(self.quantizer)
         output = self.quantizer.train()(z)
@@ -62,13 +62,13 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def update(self) -> None:
-        """Once for all forward passes since the last."""
+        """Once for all forward passes since the last update."""
         self.quantizer.update()
         assert_that_an_update_changes_nothing(copy.deepcopy(self.quantizer))
 
     @rule(seed=seeds)
     def evaluate(self, seed: int) -> None:
-        """Twice with the same outcome, no state changed and no number drawn."""
+        """Twice with the same result; it changes no state and draws no random number."""
         before = copy.deepcopy(self.quantizer.state_dict())
         random_state = torch.get_rng_state()
         first, second = (self.quantizer.eval()(self.latent(seed)) for _ in range(2))
@@ -85,7 +85,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def save_and_load(self, seed: int) -> None:
-        """A new quantizer goes on from the file; counts that wait for an update are not in it."""
+        """A new quantizer continues from the file; counts that wait for an update are not in it."""
         file = io.BytesIO()
         torch.save(self.quantizer.state_dict(), file)
         file.seek(0)
@@ -153,7 +153,7 @@ class Life(RuleBasedStateMachine):
 def assert_that_an_update_changes_nothing(
     quantizer: Quantizer, *, after: Tensor | None = None
 ) -> None:
-    """Neither alone nor after a forward pass in eval mode."""
+    """Neither directly nor after a forward pass in eval mode."""
     before = copy.deepcopy(quantizer.state_dict())
     if after is not None:
         quantizer.eval()(after)
@@ -175,7 +175,7 @@ def assert_equal(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 @pytest.mark.parametrize("name", available())
 def test_any_life_keeps_the_invariants(examples, name):
-    parameters = examples[name][-1 if name == "vq" else 0]  # of VQ the one that starts by k-means
+    parameters = examples[name][-1 if name == "vq" else 0]  # VQ with k-means
     life = type(f"LifeOf_{name}", (Life,), {"name": name, "parameters": parameters})
     with torch.random.fork_rng():
         run_state_machine_as_test(life, settings=settings(max_examples=3, stateful_step_count=10))

@@ -76,7 +76,7 @@ def test_rfsq_equals_stages_of_fsq(vqp, levels):
     keep = torch.ones(5000, dtype=torch.bool)
     for scale in ours.log_scales.exp().detach():
         code, index = theirs(residual * scale)
-        bounded = build("fsq", levels=levels)._bound(residual * scale)
+        bounded = build("fsq", levels=levels)._steps(residual * scale)
         keep &= clearly_rounded(bounded)[0]
         residual = residual - code / scale
         indices.append(index.long())

@@ -22,7 +22,7 @@ def nearest_in_float64(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 def vq_of(codebook: Tensor, beta: float) -> Quantizer:
-    """VQ whose losses times `beta` are vqtorch's: its beta weighs the codes, 1 - beta the rest."""
+    """VQ; `beta` times its losses is vqtorch's: there beta weights the codes, 1 - beta the rest."""
     size, channels = codebook.shape
     ours = build(
         "vq",
@@ -35,7 +35,7 @@ def vq_of(codebook: Tensor, beta: float) -> Quantizer:
 
 
 def product_vq_of(codebook: Tensor, groups: int) -> Quantizer:
-    """Product VQ whose group g searches the g-th of equal parts of a codebook."""
+    """Product VQ: group g searches the g-th of equal parts of a codebook."""
     parts = codebook.chunk(groups)
     ours = build(
         "product_vq",

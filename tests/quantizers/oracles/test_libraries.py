@@ -74,7 +74,7 @@ def test_fsq_equals_fsq(vqp, levels):
     z = normal(1, 5000, len(levels))
     quantized, indices = theirs(z)
     output = ours(z.mT)
-    bounded = ours._bound(z)
+    bounded = ours._steps(z)
     keep = clearly_rounded(bounded)
     assert keep.float().mean() > 0.99
     assert torch.equal(output.indices.squeeze(1)[keep], indices.long()[keep])

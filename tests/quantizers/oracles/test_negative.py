@@ -43,7 +43,7 @@ def test_k_means_of_vector_quantize_starts_in_eval_mode(vqp):
 
 
 def test_tokens_that_are_left_out_change_no_code_of_a_grouped_method():
-    """There is no mask here: a caller passes the tokens that count."""
+    """There is no mask here: a caller passes only the tokens that count."""
     z, mask = normal(1, 16, 60), normal(60, seed=1) > 0
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_a_mask_stops_vector_quantize_with_heads(vqp):
 
 
 def test_the_entropy_of_a_batch_is_not_that_of_one_process_over_their_number(monkeypatch):
-    """An all-reduce whose result is dropped leaves p / W: of W = 2, H / 2 + ln(2) / 2 is lost.
+    """Dropping the result of an all-reduce leaves p / W: with W = 2, H / 2 + ln(2) / 2 is lost.
 
     Two processes, one after the other: the second's sums are kept, then added to the first's.
     """

@@ -97,9 +97,9 @@ def test_the_opposite_of_a_vector_is_a_vector(vectors):
     assert torch.equal(vectors.unique(dim=0), (-vectors).unique(dim=0))
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [59, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_vector_is_nearest_to_itself(words, vectors, step):
-    """By default every eleventh: odd, so that all places and signs of all shapes are among them."""
+    """By default every 59th: odd, so all places and signs of all shapes are among them."""
     for some in torch.arange(0, 196_560, step).split(32_768):
         found = nearest_minimal_vector(vectors[some].float() / 32**0.5, words)
         assert torch.equal(found, some)
@@ -151,5 +151,5 @@ def test_a_latent_gets_the_same_index_in_any_batch(words):
     z = normal(300, 24, seed=3)
     together = nearest_minimal_vector(z, words)
     for size in (1, 7, 128, 129):
-        apart = [nearest_minimal_vector(part, words) for part in z[:140].split(size)]
-        assert torch.equal(torch.cat(apart), together[:140])
+        apart = [nearest_minimal_vector(part, words) for part in z[: 10 + size].split(size)]
+        assert torch.equal(torch.cat(apart), together[: 10 + size])

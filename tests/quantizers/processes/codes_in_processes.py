@@ -1,4 +1,4 @@
-"""One of two processes whose codes follow latents, for test_codes_in_processes.py.
+"""One of two processes; their codes follow latents. For test_codes_in_processes.py.
 
 Saves LGQ's usage loss with the gradient that data parallel training averages, and the states of LGQ
 and MGVQ after an update. Usage: codes_in_processes.py RANK FOLDER

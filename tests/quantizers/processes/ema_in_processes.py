@@ -18,7 +18,7 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def trained(rank: int, revival_threshold: float) -> Quantizer:
-    """Three updates, each on a batch of this process alone, of another length than its peer's."""
+    """Three updates, each on a batch of only this process; the peer's batch has another length."""
     ema_vq = build(
         "ema_vq", codebook_size=32, latent_channels=3, revival_threshold=revival_threshold
     ).train()

@@ -21,7 +21,7 @@ def batch(rank: int, number: int) -> Tensor:
 
 
 def compute(rank: int) -> dict[str, Tensor]:
-    """Both codebooks after some updates, each on a batch of this process alone."""
+    """Both codebooks after some updates, each on a batch of only this process."""
     with warnings.catch_warnings():  # its dependencies warn about one another when imported
         warnings.simplefilter("ignore")
         from vector_quantize_pytorch import VectorQuantize

@@ -1,7 +1,7 @@
-"""One of two processes with a batch of its own, for test_processes.py.
+"""One of two processes, each with its own batch, for test_processes.py.
 
-Saves what each example's losses and gradients are when the gradients of the parameters are averaged
-over the processes, as in data parallel training, and what k-means makes of both batches.
+Saves each example's losses and its gradients, averaged over the processes as in data parallel
+training, and what k-means makes of both batches.
 Usage: sums_in_processes.py RANK FOLDER
 """
 
@@ -67,7 +67,7 @@ def compute(rank: int) -> dict[str, list[Tensor]]:
     vq.update()
     result["vq"] = [vq.codebook.detach()]
     result["eval"] = []
-    if rank == 0:  # a collective would wait for the other process for ever
+    if rank == 0:  # a collective would wait for the other process forever
         lfq = build("lfq", latent_channels=WIDTH).eval()
         result["eval"] = list(lfq(batch(rank)).losses.values())
     dist.barrier()

@@ -1,6 +1,6 @@
-"""A script of this folder, run in two processes of one group.
+"""Runs a script of this folder in two processes of one group.
 
-A script computes with batches of its own rank and saves what came of it:
+A script computes with its rank's batches and saves the results:
 
     if __name__ == "__main__":
         run(compute)
@@ -21,7 +21,7 @@ import quantizers
 
 
 def results_of(script: str, folder: Path) -> list[Any]:
-    """Runs a script in two processes; what each of them saved, by rank."""
+    """Runs a script in two processes; returns what each of them saved, by rank."""
     environment = os.environ | {"PYTHONPATH": str(Path(quantizers.__file__).parents[1])}
     path = Path(__file__).with_name(script)
     processes = [
@@ -33,14 +33,14 @@ def results_of(script: str, folder: Path) -> list[Any]:
 
 
 def run(compute: Callable[[int], Any]) -> None:
-    """In the script: joins the group, and saves what `compute` makes of this process's rank."""
+    """For the script: joins the group and saves what `compute` returns for this rank."""
     rank, folder = int(sys.argv[1]), sys.argv[2]
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60),  # a process that waits for a broken one ends, too
+        timeout=timedelta(seconds=60),  # a process that waits for a broken one also ends
     )
     torch.save(compute(rank), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
