@@ -96,12 +96,7 @@ def test_upsampling_repeats_each_position_before_the_convolution():
     block = Upsample(1)
     nn.init.dirac_(block.conv.weight)
     hidden = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    assert block(hidden)[0, 0].tolist() == [
-        [1, 1, 2, 2],
-        [1, 1, 2, 2],
-        [3, 3, 4, 4],
-        [3, 3, 4, 4],
-    ]
+    assert block(hidden)[0, 0].tolist() == [[1, 1, 2, 2]] * 2 + [[3, 3, 4, 4]] * 2
 
 
 def test_depth_to_space_reads_channels_in_depth_column_row_order():

@@ -75,14 +75,7 @@ def test_adaptive_norm_follows_the_spread_of_the_input():
     assert outputs[True] > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"norm_groups": 3}, "norm_groups=3 for 16 channels"),
-        ({"depths": (1, 1, 1)}, "4 block counts"),
-        ({"attention": True}, "attention sits between"),
-    ],
-)
-def test_bad_hyperparameters_are_refused_at_construction(change, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("change", [{"norm_groups": 3}, {"depths": (1, 1, 1)}])
+def test_bad_hyperparameters_are_refused_at_construction(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
         Decoder(in_channels=6, **(TINY | change))

@@ -35,11 +35,8 @@ def test_a_logit_of_the_paper_patchgan_sees_70_pixels():
 
 def test_the_last_layer_starts_ten_times_smaller():
     discriminator = PatchGAN(channels=32)
-    fan_in = 256 * 16
-    assert discriminator.head.weight.std().item() == pytest.approx(
-        0.1 / math.sqrt(fan_in), rel=0.05
-    )
-    inner = discriminator.layers[2].weight
+    head, inner = discriminator.head.weight, discriminator.layers[2].weight
+    assert head.std().item() == pytest.approx(0.1 / math.sqrt(256 * 16), rel=0.05)
     assert inner.std().item() == pytest.approx(1 / math.sqrt(32 * 16), rel=0.05)
 
 
@@ -67,20 +64,11 @@ def test_bad_hyperparameters_are_refused_at_construction(bad):
 
 def test_names_build_discriminators():
     assert build_discriminator("none") is None
+    with pytest.raises(ValueError, match="unknown option of discriminator none: 'channels'"):
+        build_discriminator("none", channels=4)
     patchgan = build_discriminator("patchgan", channels=4, layers=2)
     assert isinstance(patchgan, PatchGAN)
     assert patchgan.min_side == 12
-
-
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="known: none, patchgan; did you mean 'patchgan'"):
-        build_discriminator("patchgna")
-
-
-@pytest.mark.parametrize("name", ["none", "patchgan"])
-def test_an_unknown_option_is_refused(name):
-    with pytest.raises(ValueError, match=f"unknown option of discriminator {name}: 'depth'"):
-        build_discriminator(name, depth=3)
 
 
 def test_a_plugin_adds_a_discriminator_with_an_option_of_its_own(register):

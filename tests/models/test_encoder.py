@@ -63,14 +63,7 @@ def test_images_do_not_influence_one_another():
     torch.testing.assert_close(together, apart)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"norm_groups": 3}, "norm_groups=3 for 8 channels"),
-        ({"depths": (1, 1)}, "4 block counts"),
-        ({"attention": True}, "attention sits between"),
-    ],
-)
-def test_bad_hyperparameters_are_refused_at_construction(change, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("change", [{"norm_groups": 3}, {"depths": (1, 1)}])
+def test_bad_hyperparameters_are_refused_at_construction(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
         Encoder(out_channels=6, **(TINY | change))

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,7 @@ TRUNK_FILES = {"lpips_alex": "alexnet-owt-7be5be79.pth", "lpips_vgg": "vgg16-397
 
 @pytest.fixture(scope="module")
 def distance() -> PerceptualDistance:
-    built = build_perceptual("lpips_rand")
-    assert built is not None
-    return built
+    return build_perceptual("lpips_rand")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,6 @@ def test_weights_on_disk_give_the_published_formula(name, net, taps, monkeypatch
         weight.normal_(0, fan_in**-0.5 if weight.ndim > 1 else 0.0, generator=generator)
     save_trunk(features, monkeypatch, net.upper())
     distance = build_perceptual(name)
-    assert distance is not None
     assert distance.identity.startswith(f"{name}-")
 
     wheel = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{name.removeprefix('lpips_')}.pth"
@@ -151,34 +149,24 @@ def test_training_mode_of_a_parent_does_not_enable_dropout(distance, images):
     assert torch.equal(distance(*images), before)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_random_trunk_neither_reads_nor_moves_the_global_generator(distance, seed):
+def test_building_the_random_trunk_ignores_the_global_generator_and_prints_nothing(distance, capfd):
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(1)
         before = torch.get_rng_state()
         again = build_perceptual("lpips_rand")
         assert torch.equal(torch.get_rng_state(), before)
-    assert again is not None
     assert again.identity == distance.identity
+    assert capfd.readouterr() == ("", "")
 
 
 def test_identity_names_the_weights(distance):
-    name, _, digest = distance.identity.rpartition("-")
-    assert name == "lpips_rand"
-    assert len(digest) == 12
-    assert int(digest, 16) >= 0
+    assert re.fullmatch(r"lpips_rand-[0-9a-f]{12}", distance.identity)
     last_head = next(reversed(list(distance.parameters())))
     with torch.no_grad():
         last_head[0, 0] += 1
         changed = distance.identity
         last_head[0, 0] -= 1
     assert changed != distance.identity
-
-
-def test_building_prints_nothing(capfd):
-    build_perceptual("lpips_rand")
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
 
 
 def test_images_too_small_for_the_trunk_are_refused(distance):
@@ -202,11 +190,6 @@ def test_the_smallest_side_is_the_smallest_that_the_trunk_can_pool(net):
 
 def test_none_builds_nothing():
     assert build_perceptual("none") is None
-
-
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="known: lpips_alex, lpips_rand, lpips_vgg, none"):
-        build_perceptual("lpips")
 
 
 def test_a_plugin_adds_a_distance_with_options(register):

@@ -121,8 +121,3 @@ def test_the_fingerprint_follows_size_and_pixels(monkeypatch, data):
 def test_sizes_without_room_for_leaves_are_refused():
     with pytest.raises(DataError, match="at least 16 px, got image_size=8"):
         load_data("deadleaves", image_size=8)
-
-
-def test_a_folder_is_refused():
-    with pytest.raises(DataError, match="reads no folder"):
-        load_data("deadleaves", image_size=32, root="somewhere")

@@ -8,8 +8,9 @@ from bench.data.held_out import Subset
 
 @pytest.mark.parametrize("name", ["folder", "imagenet", "cifar10"])
 def test_a_missing_folder_is_named(tmp_path, name):
-    with pytest.raises(DataError, match=f"expects the folder {tmp_path / 'absent'}: found nothing"):
-        load_data(name, image_size=32, root=str(tmp_path / "absent"))
+    root = tmp_path / "absent"
+    with pytest.raises(DataError, match=f"expects the folder {root}: found nothing"):
+        load_data(name, image_size=32, root=str(root))
 
 
 @pytest.mark.parametrize("name", ["folder", "imagenet", "cifar10"])
@@ -36,9 +37,10 @@ def test_a_size_of_zero_is_refused():
         load_data("photos", image_size=0)
 
 
-def test_an_unknown_option_is_refused():
-    with pytest.raises(DataError, match="unknown option of data set photos: 'scale'"):
-        load_data("photos", image_size=32, scale=2)
+@pytest.mark.parametrize("name", ["photos", "deadleaves"])
+def test_a_folder_is_refused_where_none_is_read(name):
+    with pytest.raises(DataError, match="reads no folder, got"):
+        load_data(name, image_size=32, root="somewhere")
 
 
 def test_a_plugin_adds_a_data_set_with_an_option(register):

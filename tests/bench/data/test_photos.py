@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import DataError, load_data, photos, test_images, training_batches
+from bench.data import DataError, photos, test_images, training_batches
 
 TRAINING_VIEWS = {32: 300, 128: 60}  # of each photograph, in the proof, by size
 
@@ -192,8 +192,3 @@ def test_the_fingerprint_follows_pixels_size_and_split(monkeypatch, originals):
         assert photos.load(32, None).fingerprint != base
     monkeypatch.setitem(photos.PHOTOGRAPHS, "rocket.jpg", (231, 420))
     assert photos.load(32, None).fingerprint != base
-
-
-def test_a_folder_is_refused():
-    with pytest.raises(DataError, match="reads no folder"):
-        load_data("photos", image_size=32, root="somewhere")
