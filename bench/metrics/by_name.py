@@ -30,16 +30,16 @@ def metrics_by_name(names: Iterable[str], *, extractor: Extractor) -> list[Reque
         FileNotFoundError: the weights of an extractor are not on this machine.
         ValueError: an unknown metric or extractor, or an extractor for a metric without features.
     """
+    known = [name for name, metric in METRICS.items() if metric.function]
+    of_sets = [name for name in known if METRICS[name].kind == "set"]
     extractors = {"": extractor, extractor.name: extractor}
     requested: dict[str, RequestedMetric] = {}
     for typed in names:
         name, colon, features = _SHORT.get(typed, typed).partition(":")
-        known = {metric.name for metric in METRICS.values() if metric.function} | _SHORT.keys()
-        if name not in known:
-            raise ValueError(did_you_mean("metric", name, known))
-        if name in _SHORT or (colon and (METRICS[name].kind != "set" or not features)):
-            takers = (f"{key}:NAME" for key in sorted(known - _SHORT.keys()))
-            listed = ", ".join(taker for taker in takers if METRICS[taker[:-5]].kind == "set")
+        if name not in (*known, *_SHORT):
+            raise ValueError(did_you_mean("metric", name, (*known, *_SHORT)))
+        if colon and (name not in of_sets or not features):
+            listed = ", ".join(f"{name}:NAME" for name in of_sets)
             raise ValueError(f"got {typed!r}; an extractor follows only {listed}")
         if features not in extractors:
             extractors[features] = choose_extractor(features)

@@ -1,4 +1,4 @@
-"""Features in full float32, whatever surrounds the call, and the distances that come of them."""
+"""Features are computed in full float32 whatever the caller sets, and give the right distances."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def features():
     return choose_extractor("scattering").open("cpu")
 
 
-def test_the_caller_neither_moves_features_nor_is_moved(images, features, capfd):
+def test_settings_of_the_caller_neither_change_features_nor_are_changed(images, features, capfd):
     expected = features(images)
     state = torch.get_rng_state()
     torch.set_float32_matmul_precision("medium")
@@ -35,7 +35,7 @@ def test_the_caller_neither_moves_features_nor_is_moved(images, features, capfd)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_network_computes_without_tensorfloat_and_draws_no_number_of_the_caller(images):
+def test_networks_run_without_tensorfloat_and_leave_the_random_stream_alone(images):
     class Look(nn.Linear):
         def forward(self, images):
             assert not torch.backends.cudnn.allow_tf32

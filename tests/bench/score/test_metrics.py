@@ -33,7 +33,7 @@ def small():
     return pair(24, 40)
 
 
-def test_the_scores_are_those_of_the_ranking(small):
+def test_scores_equal_those_of_a_run(small):
     images, noisy = small[0], small[1].clone()
     noisy[3] = images[3]  # an exact image, which is left out of the mean PSNR
     expected = evaluate(
@@ -45,7 +45,7 @@ def test_the_scores_are_those_of_the_ranking(small):
         device=torch.device("cpu"),
     )
     scored = score(images, noisy, extractor="scattering", perceptual="lpips_rand")
-    kernel = "kid_scattering_v2"  # of another order of summation
+    kernel = "kid_scattering_v2"  # summed in another order
     for ours, theirs in (
         (scored.metrics, expected.metrics),
         (scored.leave_group_out, expected.leave_group_out),
@@ -75,7 +75,7 @@ def test_the_order_of_the_pairs_does_not_matter(small):
 
 
 @pytest.mark.parametrize("said", [23, 25])
-def test_another_number_of_pairs_than_said_is_refused(small, said):
+def test_a_wrong_number_of_pairs_is_refused(small, said):
     opened = judge.build_judge(**OPTIONS)
     codebooks = CodebookStatistics([]).result()
     with pytest.raises(ValueError, match=f"expected {said} pairs of images, got"):
@@ -98,7 +98,7 @@ def test_ms_ssim_has_a_value_for_every_image():
     assert evaluation.metrics["ms_ssim"] == pytest.approx(expected.mean().item())
 
 
-def test_pooled_psnr_is_that_of_the_whole_set(small):
+def test_pooled_psnr_equals_that_of_the_whole_set(small):
     images, noisy = small[0], small[1].clone()
     noisy[3] = images[3]  # an exact image counts in the pooled error
     metrics = score(images, noisy, metrics=("pooled_psnr_db",), **OPTIONS).metrics
@@ -177,7 +177,9 @@ def run(folder, *more):
     )
 
 
-def test_the_command_puts_them_into_table_and_record(tmp_path, capsys, other_extractor):
+def test_the_command_writes_requested_metrics_to_table_and_record(
+    tmp_path, capsys, other_extractor
+):
     write(tmp_path)
     assert run(tmp_path, "extractor=scattering", "metrics=recall,kid:colours") == 0
     table = " ".join(capsys.readouterr().out.split())
@@ -209,7 +211,7 @@ def test_the_command_puts_them_into_table_and_record(tmp_path, capsys, other_ext
         ("device=gpu", "got device 'gpu'"),
     ],
 )
-def test_bad_requests_end_with_one_message_and_nothing_written(
+def test_a_bad_request_is_one_message_and_writes_nothing(
     option, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -238,7 +240,7 @@ def test_a_plugin_brings_metrics_of_every_kind_and_an_extractor(tmp_path, forget
     assert record["metrics"]["worst_psnr_db"] == min(record["per_image"]["psnr_db"])
 
 
-def test_the_images_are_in_the_identity_however_they_are_batched(tmp_path, monkeypatch):
+def test_the_identity_hashes_the_images_whatever_the_batches(tmp_path, monkeypatch):
     write(tmp_path)
     for pixels in (2**20, 2 * 40 * 40):
         monkeypatch.setattr("bench.score.__main__.PIXELS_PER_BATCH", pixels)
