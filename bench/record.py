@@ -30,6 +30,7 @@ _REQUIRED = {
     ),
     "environment": ("device",),
 }
+_NUMBER = (float, int, type(None))  # null stands for infinity
 STATUSES = ("ok", "collapsed", "diverged", "out_of_memory", "error")
 
 
@@ -171,12 +172,12 @@ def _check_content(record: Record) -> None:
         missing = [key for key in keys if key not in getattr(record, part)]
         if missing:
             raise RecordError(f"its {part} has no {', '.join(missing)}")
-    series: list[tuple[str, Any]] = [*record.per_image.items(), *record.leave_group_out.items()]
-    values = [(name, value) for name, listed in series for value in listed]
-    values += [*record.metrics.items(), *record.rate.items(), *record.timing.items()]
-    for name, value in values:
-        if not isinstance(value, float | int | None):
-            raise RecordError(f"{name} must be a number, got {value!r:.40}")
+    single = record.metrics | record.rate | record.timing
+    series: dict[str, Any] = record.per_image | record.leave_group_out
+    for name, values in [*((name, [value]) for name, value in single.items()), *series.items()]:
+        for value in values:
+            if not isinstance(value, _NUMBER):
+                raise RecordError(f"{name} must be a number, got {value!r:.40}")
 
 
 def _check_protocol(record: Record) -> None:
