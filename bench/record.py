@@ -194,7 +194,8 @@ def _check_protocol(record: Record) -> None:
 
 def next_attempt(folder: Path, run: str) -> int:
     """The number of the next attempt at a run."""
-    return 1 + max((_attempt(path) for path in folder.glob(f"{run}.*.json")), default=0)
+    numbers = [path.name.split(".")[-2] for path in folder.glob(f"{run}.*.json")]
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def table_name(protocol: Mapping[str, Any]) -> str:
@@ -224,11 +225,6 @@ def canonical_sha256(value: Any) -> str:
     """SHA-256 of a value's JSON with sorted keys: equal values have equal hashes everywhere."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _attempt(path: Path) -> int:
-    number = path.name.split(".")[-2]
-    return int(number) if number.isdigit() else 0
 
 
 def _to_json(record: Record) -> str:

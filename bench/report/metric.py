@@ -8,6 +8,7 @@ so tables can be rebuilt without the plugin.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -80,6 +81,8 @@ class Metric:
         return {key: value for key, value in asdict(self).items() if key != "function"}
 
 
+_PERCENT = partial(Metric, kind="codes", digits=1, unit="%", factor=100.0)
+_COVERAGE = partial(Metric, kind="set", higher_is_better=True)
 _ALL = (
     Metric(
         name="psnr_db",
@@ -113,28 +116,10 @@ _ALL = (
         function="bench.metrics.infinity:frechet_distance_at_infinity",
     ),
     Metric(name="kid", kind="set", function="bench.score.metrics:kernel", digits=3, factor=1000.0),
-    Metric(
-        name="precision",
-        kind="set",
-        function="bench.metrics.precision_recall:precision",
-        higher_is_better=True,
-    ),
-    Metric(
-        name="recall",
-        kind="set",
-        function="bench.metrics.precision_recall:recall",
-        higher_is_better=True,
-    ),
-    Metric(name="usage", kind="codes", higher_is_better=True, digits=1, unit="%", factor=100.0),
-    Metric(
-        name="usage_ceiling",
-        label="usage ceiling",
-        kind="codes",
-        higher_is_better=None,
-        digits=1,
-        unit="%",
-        factor=100.0,
-    ),
+    _COVERAGE(name="precision", function="bench.metrics.precision_recall:precision"),
+    _COVERAGE(name="recall", function="bench.metrics.precision_recall:recall"),
+    _PERCENT(name="usage", higher_is_better=True),
+    _PERCENT(name="usage_ceiling", label="usage ceiling", higher_is_better=None),
     Metric(name="perplexity", kind="codes", higher_is_better=True, digits=0),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
