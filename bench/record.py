@@ -30,6 +30,7 @@ _REQUIRED = {
     ),
     "environment": ("device",),
 }
+_NUMBER = (float, int, type(None))  # null stands for infinity
 STATUSES = ("ok", "collapsed", "diverged", "out_of_memory", "error")
 
 
@@ -171,12 +172,12 @@ def _check_content(record: Record) -> None:
         missing = [key for key in keys if key not in getattr(record, part)]
         if missing:
             raise RecordError(f"its {part} has no {', '.join(missing)}")
-    series: list[tuple[str, Any]] = [*record.per_image.items(), *record.leave_group_out.items()]
-    values = [(name, value) for name, listed in series for value in listed]
-    values += [*record.metrics.items(), *record.rate.items(), *record.timing.items()]
-    for name, value in values:
-        if not isinstance(value, float | int | None):
-            raise RecordError(f"{name} must be a number, got {value!r:.40}")
+    single = record.metrics | record.rate | record.timing
+    series: dict[str, Any] = record.per_image | record.leave_group_out
+    for name, values in [*((name, [value]) for name, value in single.items()), *series.items()]:
+        for value in values:
+            if not isinstance(value, _NUMBER):
+                raise RecordError(f"{name} must be a number, got {value!r:.40}")
 
 
 def _check_protocol(record: Record) -> None:
@@ -193,7 +194,8 @@ def _check_protocol(record: Record) -> None:
 
 def next_attempt(folder: Path, run: str) -> int:
     """The number of the next attempt at a run."""
-    return 1 + max((_attempt(path) for path in folder.glob(f"{run}.*.json")), default=0)
+    numbers = [path.name.split(".")[-2] for path in folder.glob(f"{run}.*.json")]
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def table_name(protocol: Mapping[str, Any]) -> str:
@@ -223,11 +225,6 @@ def canonical_sha256(value: Any) -> str:
     """SHA-256 of a value's JSON with sorted keys: equal values have equal hashes everywhere."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _attempt(path: Path) -> int:
-    number = path.name.split(".")[-2]
-    return int(number) if number.isdigit() else 0
 
 
 def _to_json(record: Record) -> str:

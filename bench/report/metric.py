@@ -8,6 +8,7 @@ so tables can be rebuilt without the plugin.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -84,6 +85,8 @@ class Metric:
         return {key: value for key, value in asdict(self).items() if key != "function"}
 
 
+_PERCENT = partial(Metric, kind="codes", digits=1, unit="%", factor=100.0)
+_COVERAGE = partial(Metric, kind="set", higher_is_better=True, min_images=4)
 _ALL = (
     Metric(
         name="psnr_db",
@@ -127,30 +130,10 @@ _ALL = (
         digits=3,
         factor=1000.0,
     ),
-    Metric(
-        name="precision",
-        kind="set",
-        function="bench.metrics.precision_recall:jackknifed_precision",
-        higher_is_better=True,
-        min_images=4,
-    ),
-    Metric(
-        name="recall",
-        kind="set",
-        function="bench.metrics.precision_recall:jackknifed_recall",
-        higher_is_better=True,
-        min_images=4,
-    ),
-    Metric(name="usage", kind="codes", higher_is_better=True, digits=1, unit="%", factor=100.0),
-    Metric(
-        name="usage_ceiling",
-        label="usage ceiling",
-        kind="codes",
-        higher_is_better=None,
-        digits=1,
-        unit="%",
-        factor=100.0,
-    ),
+    _COVERAGE(name="precision", function="bench.metrics.precision_recall:jackknifed_precision"),
+    _COVERAGE(name="recall", function="bench.metrics.precision_recall:jackknifed_recall"),
+    _PERCENT(name="usage", higher_is_better=True),
+    _PERCENT(name="usage_ceiling", label="usage ceiling", higher_is_better=None),
     Metric(name="perplexity", kind="codes", higher_is_better=True, digits=0),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -14,6 +14,16 @@ def seeds(name: str, *values: float, **changes):
     return [record(name, seed, value, **changes) for seed, value in enumerate(values)]
 
 
+def only_table(records) -> str:
+    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    return text
+
+
+def cells(text: str, name: str) -> list[str]:
+    row = next(line for line in text.splitlines() if f"| {name} " in line)
+    return [cell.strip() for cell in row.split("|")]
+
+
 def order(records) -> list[tuple[str, int | None]]:
     return [(row.name, row.rank) for row in Table.of(records).rows]
 
@@ -37,15 +47,10 @@ def test_higher_psnr_ranks_first_and_lower_rfid_too():
     assert order(records) == [("a", 1), ("b", 2)]
 
 
-def test_rows_that_cannot_be_told_apart_share_a_rank_and_the_next_skips():
-    records = seeds("a", *THREE) + seeds("b", 24.05, 23.9, 24.1) + seeds("c", *better(by=-3.0))
-    assert order(records) == [("b", 1), ("a", 1), ("c", 3)]
-
-
 def test_fewer_than_three_seeds_have_no_rank_and_the_table_says_so():
     records = seeds("a", *THREE) + seeds("b", 25.0, 25.1)
     assert order(records) == [("a", 1), ("b", None)]
-    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    text = only_table(records)
     assert "These rows have fewer: b (codebook_size=1024): 2." in text
     assert "A claim of better or worse needs 5 seeds." in text
     assert "a (codebook_size=1024): 3." in text
@@ -112,7 +117,7 @@ def test_controls_stand_apart_and_failures_keep_their_reason():
         record("vq", status="diverged", reason="loss | not finite", metrics={}, timing={}),
         record("gsq"),
     ]
-    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    text = only_table(records)
     contenders, controls = text.split("Controls, not ranked")
     assert "| none" in controls
     assert "| none" not in contenders
@@ -120,20 +125,13 @@ def test_controls_stand_apart_and_failures_keep_their_reason():
     assert "seed 0: diverged: loss / not finite" in text
 
 
-def test_a_run_that_resumed_at_its_last_step_has_no_time(tmp_path):
-    untimed = {"ms_per_step": None}
-    (text,) = (t for n, t in render([record(timing=untimed)]).items() if n != "README.md")
-    (row,) = (line for line in text.splitlines() if "| gsq" in line)
-    assert row.split("|")[-4].strip() == "-"
-
-
-def test_a_run_that_shared_the_machine_has_no_time():
+def test_runs_that_resumed_at_their_last_step_or_shared_the_machine_have_no_time():
     quiet = {"ms_per_step": 100.0, "processor_share": 0.98}
     disturbed = {"ms_per_step": 250.0, "processor_share": 0.5}
+    assert cells(only_table([record(timing={"ms_per_step": None})]), "gsq")[-4] == "-"
     records = [record(timing=quiet), record(seed=1, timing=disturbed), record("vq", timing=quiet)]
-    (text,) = (t for n, t in render(records).items() if n != "README.md")
-    row = next(line for line in text.splitlines() if "| gsq" in line)
-    assert row.split("|")[-4].strip() == "100"
+    text = only_table(records)
+    assert cells(text, "gsq")[-4] == "100"
     assert "1 of 3 got less than 90%" in text
 
 
@@ -142,9 +140,8 @@ def test_times_of_different_threads_are_not_mixed():
         record(seed=seed, timing={"ms_per_step": ms}, environment={"device": "x", "threads": n})
         for seed, ms, n in ((0, 100.0, 2), (1, 110.0, 2), (2, 200.0, 1))
     ]
-    (text,) = (t for n, t in render(records).items() if n != "README.md")
-    row = next(line for line in text.splitlines() if "| gsq" in line)
-    assert row.split("|")[-4].strip() == "105"
+    text = only_table(records)
+    assert cells(text, "gsq")[-4] == "105"
     assert "(x, 1 thread; x, 2 threads)" in text
 
 
@@ -152,14 +149,14 @@ def test_an_unfair_row_has_no_rank_and_names_the_check():
     records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + seeds("c", *better(by=2.0))
     records[-1].hashes["batches"] = "others"
     assert order(records) == [("b", 1), ("a", 2), ("c", None)]
-    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    text = only_table(records)
     assert "unfair: batch order" in text
     assert "fair: 13/14 checks; fails: batch order" in text
     assert "**fails: c seed 2**" in text
 
 
 def test_a_fair_table_says_so_and_lists_every_check():
-    (text,) = (t for n, t in render(seeds("a", *THREE)).items() if n != "README.md")
+    text = only_table(seeds("a", *THREE))
     assert "<summary>fair: 14/14 checks</summary>" in text
     assert text.count("| holds |") == 14
 
@@ -168,7 +165,7 @@ def test_five_seeds_give_a_noise_floor_within_which_rows_tie():
     wide = (24.0, 25.0, 23.0, 24.5, 23.5)
     records = seeds("a", *wide) + seeds("b", *better(by=0.5, values=wide))
     assert order(records) == [("b", 1), ("a", 1)]
-    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    text = only_table(records)
     assert "Noise floor, from 5 seeds of a (codebook_size=1024)" in text
     assert "tie |" in text
     assert order([r for r in records if r.seed < 3]) == [("b", 1), ("a", 2)]
@@ -176,7 +173,7 @@ def test_five_seeds_give_a_noise_floor_within_which_rows_tie():
 
 def test_the_difference_to_the_best_row_is_shown_with_its_interval():
     records = seeds("a", *THREE) + seeds("b", *better(by=1.0))
-    (text,) = (text for name, text in render(records).items() if name != "README.md")
+    text = only_table(records)
     assert "Δ PSNR dB [95 %]" in text
     assert "-1.01 [" in text
     assert "| best" in text
@@ -189,14 +186,16 @@ def test_one_command_reproduces_rows_that_differ_in_quantizer_and_seed():
 
 def test_a_new_row_leaves_the_others_and_stale_tables_go(tmp_path):
     records = tmp_path / "records"
-    path = write_record(records, record("a"))
-    build(tmp_path)
-    (table,) = (p for p in tmp_path.glob("*.md") if p.name != "README.md")
-    first = [line for line in table.read_text().splitlines() if "| a " in line]
+
+    def rebuilt() -> str:
+        build(tmp_path)
+        (table,) = (path for path in tmp_path.glob("*.md") if path.name != "README.md")
+        return table.read_text()
+
+    write_record(records, record("a"))
+    before = cells(rebuilt(), "a")
     write_record(records, record("b", psnr=1.0))
-    build(tmp_path)
-    again = [line for line in table.read_text().splitlines() if "| a " in line]
-    assert first[0].split() == again[0].split()
+    assert cells(rebuilt(), "a") == before
     for path in records.iterdir():
         path.unlink()
     (tmp_path / "notes.md").write_text("by hand")

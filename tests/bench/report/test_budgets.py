@@ -187,17 +187,6 @@ def test_page_and_picture_are_built_beside_the_tables_and_go_with_their_records(
     assert (tmp_path / "other.svg").exists()
 
 
-def test_the_page_says_which_times_are_of_fresh_processes():
-    old = family(vq=([20, 24],), fsq=([22, 26],))
-    assert "0 of 12 timed runs had their own process" in written(old)
-    for run in old[:5]:
-        run.timing["fresh_process"] = True
-    assert "5 of 12 timed runs had their own process" in written(old)
-    for run in old:
-        run.timing["fresh_process"] = True
-    assert "Every timed run had its own process." in written(old)
-
-
 def test_one_budget_is_no_page():
     assert pages([run_of("vq", "S", 20, 0)]) == {}
 

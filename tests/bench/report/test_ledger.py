@@ -2,10 +2,9 @@ import copy
 from dataclasses import replace
 
 import pytest
-from records import protocol, record
+from records import record
 
-from bench.report.ledger import check_records, failed_checks
-from bench.report.table import Table
+from bench.report.ledger import check_records
 
 
 def table(quantizers="abc", seeds=3):
@@ -123,18 +122,3 @@ def test_a_trained_control_is_checked_like_any_row():
     control = dict(record("none").quantizer, control="upper bound")
     records = [*table(), record("none", quantizer=control, hashes={"batches": "other"})]
     assert failing(records) == {"batch order": {("none", 0)}}
-
-
-def test_an_unfair_row_is_marked_and_not_ranked():
-    records = table()
-    records[3].budget["steps"] = 301
-    rows = {row.name: row for row in Table.of(records).rows}
-    assert rows["b"].unfair == ("steps",)
-    assert rows["b"].rank is None
-    assert rows["a"].rank == rows["c"].rank == 1
-    assert failed_checks(check_records(records), records) == ("steps",)
-
-
-def test_another_learning_rate_on_the_command_line_is_another_table():
-    recipe = {"name": "tiny", "image_size": 32, "batch_size": 32, "learning_rate": 2e-3}
-    assert protocol(recipe=recipe)["sha256"] != protocol()["sha256"]
