@@ -32,11 +32,7 @@ def distance_slack(channels: int) -> float:
 
 
 def are_alike(largest: float, mean: float) -> bool:
-    """Whether the bounds can separate codes with this largest and mean squared length.
-
-    They cannot if the longest code is more than 8 times as long as the root mean square, or if
-    lengths overflow.
-    """
+    """Whether no squared length is so far above the mean that the bounds separate no two codes."""
     return largest <= 64 * mean < math.inf
 
 
@@ -57,7 +53,7 @@ class ScaledCodes:
         self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
         self.shift = codes.mean(dim=0) * -self.scale
         self.rows = self.coordinates(codes)
-        self.squares = self.rows[:, :-1].square().sum(dim=1)
+        self.squares = squared_lengths(self.rows)
         torch.mul(self.squares, -0.5, out=self.rows[:, -1])
         largest, mean = float(self.squares.amax()), float(self.squares.mean())
         self.radius = max(math.sqrt(largest), MIN_LENGTH) if largest >= 0 else math.inf
@@ -75,3 +71,8 @@ class ScaledCodes:
         """Length of the longest code in each block of `block` codes; all blocks are full."""
         squares = self.squares.view(-1, block)
         return squares.amax(dim=1, keepdim=True).sqrt_().clamp_min_(MIN_LENGTH)
+
+
+def squared_lengths(rows: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """Of scaled latents or codes, without their last number."""
+    return rows[:, :-1].square().sum(dim=1)

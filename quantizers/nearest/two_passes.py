@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.nearest.dot_products import dot_products, matmul_precision
-from quantizers.nearest.rounding import ScaledCodes
+from quantizers.nearest.rounding import ScaledCodes, squared_lengths
 
 _MAX_FEW_CODES = 1024
 _MAX_BLOCK = 256
@@ -58,7 +58,8 @@ class FewCodes:
 
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Index of the nearest code for each latent."""
-        rows, norm = _rows_and_norms(self.scaled, latents)
+        rows = self.scaled.coordinates(latents)
+        norm = squared_lengths(rows).sqrt_()
         if not (self.scaled.alike and float(norm.amax()) < 2**20 * self.scaled.radius):
             return self.many.search(latents)
         index, alone = self._only_code(rows, norm)
@@ -121,8 +122,8 @@ class ManyCodes:
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
-        rows, norm = _rows_and_norms(self.scaled, latents)
-        best = self._block_maxima(rows)
+        rows = self.scaled.coordinates(latents)
+        best, norm = self._block_maxima(rows), squared_lengths(rows).sqrt_()
         bound = (norm + self.longest).mul_(self.longest * self.scaled.error)
         reach = norm + self.scaled.radius
         threshold = best.sub_(bound).amax(dim=0)
@@ -180,11 +181,3 @@ class ManyCodes:
             indices.append(within.add_(part, alpha=self.length))
             distances.append(distance)
         return torch.cat(indices), torch.cat(distances)
-
-
-def _rows_and_norms(
-    scaled: ScaledCodes, latents: Float[Tensor, "n d"]
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
-    """Latents as rows of the first pass, and their scaled lengths."""
-    rows = scaled.coordinates(latents)
-    return rows, rows[:, :-1].square().sum(dim=1).sqrt_()
