@@ -41,8 +41,8 @@ class ScaledCodes:
 
     Attributes:
         scale, shift: scaled coordinates are shift + scale * x.
-        rows: (v, d + 1), scaled coordinates and minus half of the squared length. Not finite for
-            codes near the largest float32 numbers, because their mean overflows.
+        rows: (v, d + 1), scaled coordinates and minus half of the squared length; not finite for
+            codes so large that their mean overflows.
         squares: (v,), squared lengths.
         radius: length of the longest code.
         alike, error, slack: see `are_alike`, `score_error`, `distance_slack`.
@@ -53,7 +53,7 @@ class ScaledCodes:
         self.scale = 2.0 ** -math.frexp(high / 2 - low / 2)[1] if low < high else 1.0
         self.shift = codes.mean(dim=0) * -self.scale
         self.rows = self.coordinates(codes)
-        self.squares = squared_lengths(self.rows)
+        self.squares = self.rows[:, :-1].square().sum(dim=1)
         torch.mul(self.squares, -0.5, out=self.rows[:, -1])
         largest, mean = float(self.squares.amax()), float(self.squares.mean())
         self.radius = max(math.sqrt(largest), MIN_LENGTH) if largest >= 0 else math.inf
@@ -71,8 +71,3 @@ class ScaledCodes:
         """Length of the longest code in each block of `block` codes; all blocks are full."""
         squares = self.squares.view(-1, block)
         return squares.amax(dim=1, keepdim=True).sqrt_().clamp_min_(MIN_LENGTH)
-
-
-def squared_lengths(rows: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """Of scaled latents or codes, without their last number."""
-    return rows[:, :-1].square().sum(dim=1)

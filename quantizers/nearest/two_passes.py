@@ -3,10 +3,9 @@
 The first pass scores codes (`rounding`) in tiles that fit a core's cache, with codes as rows and a
 few latents as columns. It keeps only the best score of each block of codes, because a maximum
 without its index is ten times cheaper. The second pass computes float64 distances to the codes of
-every block that rounding cannot rule out: nearly always one block per latent. Up to 1024 codes are
-blocks of one code each. There the second pass is skipped for latents with one possible code. A
-latent so long that its square overflows is compared with every code. So the result does not depend
-on the batch, the tiles or the blocks.
+every block that rounding cannot rule out, nearly always one per latent. Up to 1024 codes are a
+block each: a latent with only one possible code needs no second pass. A latent so long that its
+square overflows is compared with every code. So no batch, tile or block changes a result.
 """
 
 import math
@@ -16,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quantizers.nearest.dot_products import dot_products, matmul_precision
-from quantizers.nearest.rounding import ScaledCodes, squared_lengths
+from quantizers.nearest.rounding import ScaledCodes
 
 _MAX_FEW_CODES = 1024
 _MAX_BLOCK = 256
@@ -30,10 +29,8 @@ class TwoPasses:
     """Codes that are prepared for both passes."""
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
-        if len(codes) <= _MAX_FEW_CODES:
-            self.codes: FewCodes | ManyCodes = FewCodes(codes)
-        else:
-            self.codes = ManyCodes(codes, block_length(*codes.shape))
+        few = len(codes) <= _MAX_FEW_CODES
+        self.codes = FewCodes(codes) if few else ManyCodes(codes, block_length(*codes.shape))
         self.latents_at_a_time = min(max(_MAX_MAXIMA // self.codes.blocks, 512), 4096)
 
     def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
@@ -59,7 +56,7 @@ class FewCodes:
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Index of the nearest code for each latent."""
         rows = self.scaled.coordinates(latents)
-        norm = squared_lengths(rows).sqrt_()
+        norm = rows[:, :-1].square().sum(dim=1).sqrt_()
         if not (self.scaled.alike and float(norm.amax()) < 2**20 * self.scaled.radius):
             return self.many.search(latents)
         index, alone = self._only_code(rows, norm)
@@ -114,16 +111,16 @@ class ManyCodes:
     def only(self, sums: Float[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
         """The one possible block of each latent, and whether there is only one.
 
-        Args:
-            sums: of the names of all possible blocks. Names go from the number of blocks to twice
-                that number, so two names never add up to a third.
+        `sums` are of the names of possible blocks. Names go from the number of blocks to twice that
+        number, so two names never add up to a third.
         """
         return sums.sub_(self.blocks).long(), sums < self.blocks
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
         rows = self.scaled.coordinates(latents)
-        best, norm = self._block_maxima(rows), squared_lengths(rows).sqrt_()
+        best = self._block_maxima(rows)
+        norm = rows[:, :-1].square().sum(dim=1).sqrt_()
         bound = (norm + self.longest).mul_(self.longest * self.scaled.error)
         reach = norm + self.scaled.radius
         threshold = best.sub_(bound).amax(dim=0)
