@@ -1,25 +1,19 @@
 """The nearest code for every latent: `nearest`, and the searches behind it.
 
-`search` checks the arguments and chooses. On a CPU every index is exact:
+`search` checks the arguments and chooses. Indices are exact on a CPU; accelerators use float32.
 
-| codes | file |
-|:--|:--|
-| 1 channel; 2 channels, spherical | `line_and_circle`: sort and bisect |
-| 2 to 256 channels, at least 2^20 products, with Numba | `chunks`, then `loops` (`loops_numba`) |
-| 2 to 6 channels, 2^13 codes or more, 2^14 latents or more, with Numba | `tree_numba` first |
-| all others, and whatever those searches leave uncertain | `chunks`, then `two_passes` |
+| device | codes | file |
+|:--|:--|:--|
+| CPU | 1 channel, or 2 if spherical | `line_and_circle`: sort and bisect |
+| CPU, Numba | to 6 channels, from 2^13 codes and 2^14 latents (`_TREE`) | `chunks`, `tree_numba` |
+| CPU, Numba | to 256 channels, codes * channels * latents from 2^20 | `chunks`, `loops` |
+| CPU | all others, and what the compiled code leaves uncertain | `chunks`, `two_passes` |
+| CUDA, Triton | to 256 channels | `accelerator`, `triton_kernel` |
+| other | all others | `accelerator` |
 
-On an accelerator, in float32:
-
-| device | file |
-|:--|:--|
-| CUDA with Triton, up to 256 channels | `accelerator`, then `triton_kernel` |
-| others | `accelerator` |
-
-"Products" are codes times channels times latents; `chunks` has the tree's limits per number of
-channels. A file imports only files to its left: dot_products, rounding, line_and_circle,
-lanes_numba, threads_numba < loops_numba, tree_numba, triton_kernel, two_passes < loops,
-accelerator < chunks < search.
+A file imports only files to its left: dot_products, rounding, line_and_circle, lanes_numba,
+threads_numba < loops_numba, tree_numba, triton_kernel, two_passes < loops, accelerator < chunks <
+search.
 """
 
 from quantizers.nearest.search import nearest

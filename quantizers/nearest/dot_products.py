@@ -81,8 +81,7 @@ def matmul_precision(backend: Any, precision: str) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Makes the C library keep the memory of freed tiles, which avoids page faults.
 
-    glibc returns freed memory above a threshold to the system. The threshold grows to twice the
-    largest block freed so far, of at most 32 MiB. This block of zeros is never touched, so it takes
-    no memory itself.
+    glibc returns freed memory above twice the largest block freed so far, of at most 32 MiB. This
+    block of zeros is never touched, so it takes no memory itself.
     """
     bytes(31 << 20)

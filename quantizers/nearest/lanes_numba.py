@@ -1,9 +1,8 @@
 """Vectors that compiled code keeps in registers, one number per lane.
 
-Numba vectorizes only the innermost loop, and on many processors LLVM picks vectors of half the
-possible width. A loop over the vectors of this file keeps several sums in registers at once. A
-matrix product needs that to run at the speed of the processor. For example, `sums = y @ x` of a
-matrix x with LANES columns:
+Numba vectorizes only the innermost loop, and LLVM often picks vectors of half the possible width. A
+loop over these vectors keeps several sums in registers, which a matrix product needs to run at the
+speed of the processor. For example, `sums = y @ x` of a matrix x with LANES columns:
 
     @numba.njit
     def weighted_sum(x, y, sums):
@@ -12,9 +11,9 @@ matrix x with LANES columns:
             total = add_product(total, load(LANES, x, row), y[row])
         store(total, sums)
 
-Call these functions only from code that Numba compiles. The number of lanes is a constant of the
-program. Vectors of one operation have the same length and dtype, float32 or float64. The code is
-written for LLVM (Language Reference: vector type, `shufflevector`, `fmul contract`).
+These functions are for code that Numba compiles. The number of lanes is a constant. Vectors of one
+operation have the same length and dtype, float32 or float64. The code is written for LLVM (Language
+Reference: vector type, `shufflevector`, `fmul contract`).
 """
 
 from typing import no_type_check

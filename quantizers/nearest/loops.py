@@ -16,13 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quantizers.nearest.loops_numba import (
-    BLOCK,
-    STRIP,
-    scale_codes,
-    search_shares,
-    search_shares_in_parallel,
-)
+from quantizers.nearest.loops_numba import BLOCK, STRIP, scale_codes, search_parallel, search_serial
 from quantizers.nearest.rounding import MIN_LENGTH, are_alike, distance_slack, score_error
 from quantizers.nearest.threads_numba import run, threads
 
@@ -80,5 +74,5 @@ class Loops:
         share = min(_MAX_SHARE, STRIP * math.ceil(len(latents) / threads() / STRIP))
         rows = latents.contiguous().numpy()
         arguments = self.codes, rows, share, index.numpy(), certain.numpy()
-        run(search_shares, search_shares_in_parallel, arguments)
+        run(search_serial, search_parallel, arguments)
         return index, certain

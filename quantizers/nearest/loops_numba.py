@@ -3,8 +3,7 @@
 The loops score four codes for a strip of latents at a time, one latent per lane. Each coordinate
 that is read enters several sums, and scores never leave the registers.
 
-Compiled functions that call each other are in one file: Numba's cache on disk does not see changes
-in another file.
+Compiled functions that call each other are in one file: Numba's cache sees no change in another.
 """
 
 import math
@@ -13,25 +12,11 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from quantizers.nearest.lanes_numba import (
-    LANES,
-    add_product,
-    add_squared_difference,
-    bits_not_above,
-    first_bit,
-    larger,
-    load,
-    smaller,
-    smallest,
-    splat,
-    store,
-    where_larger,
-    widened,
-)
+from quantizers.nearest import lanes_numba as lanes
 from quantizers.nearest.threads_numba import compiled, compiled_in_any_order, compiled_in_parallel
 
 BLOCK = 8  # codes that are compared in float64 together
-STRIP = LANES  # latents that are scored together
+STRIP = lanes.LANES  # latents that are scored together
 FULL_SEARCHES = 4  # per share: latents that are compared with all codes
 GIVE_UP = 0, 0  # compare no block: the latent is left uncertain
 _CACHE_LINE = 16  # float32 numbers
@@ -69,7 +54,7 @@ def scale_codes(exact, shift, rows, half):
 
 @compiled
 @no_type_check
-def search_shares(codes, latents, share, index, certain):
+def search_serial(codes, latents, share, index, certain):
     """Searches for `share` latents at a time; fills in `index` and `certain`."""
     for first in range(0, len(latents), share):
         _search_share(codes, latents[first : first + share], index[first:], certain[first:])
@@ -77,8 +62,8 @@ def search_shares(codes, latents, share, index, certain):
 
 @compiled_in_parallel
 @no_type_check
-def search_shares_in_parallel(codes, latents, share, index, certain):
-    """Like `search_shares`, in several threads."""
+def search_parallel(codes, latents, share, index, certain):
+    """Like `search_serial`, in several threads."""
     for number in prange((len(latents) + share - 1) // share):
         first = number * share
         _search_share(codes, latents[first : first + share], index[first:], certain[first:])
@@ -140,26 +125,27 @@ def _fill(codes, latents, strip, norm):
 @no_type_check
 def _best_blocks(rows, half, strip, highest, second, best_block):
     """For each latent of a strip: the highest scores of the best two blocks, and the best block."""
-    most = less = splat(LANES, _LOWEST)
-    name = splat(LANES, np.float32(0))
+    most = less = lanes.splat(STRIP, _LOWEST)
+    name = lanes.splat(STRIP, np.float32(0))
     for block in range(len(half) // BLOCK):
-        best = splat(LANES, _LOWEST)
+        best = lanes.splat(STRIP, _LOWEST)
         for code in range(BLOCK * block, BLOCK * (block + 1), 4):
-            zero, one = splat(LANES, half[code]), splat(LANES, half[code + 1])
-            two, three = splat(LANES, half[code + 2]), splat(LANES, half[code + 3])
+            zero, one = lanes.splat(STRIP, half[code]), lanes.splat(STRIP, half[code + 1])
+            two, three = lanes.splat(STRIP, half[code + 2]), lanes.splat(STRIP, half[code + 3])
             for channel in range(len(strip)):
-                x = load(LANES, strip, channel)
-                zero = add_product(zero, x, rows[code, channel])
-                one = add_product(one, x, rows[code + 1, channel])
-                two = add_product(two, x, rows[code + 2, channel])
-                three = add_product(three, x, rows[code + 3, channel])
-            best = larger(best, larger(larger(zero, one), larger(two, three)))
-        less = larger(less, smaller(best, most))
-        name = where_larger(best, most, np.float32(block), name)
-        most = larger(best, most)
-    store(most, highest)
-    store(less, second)
-    store(name, best_block)
+                x = lanes.load(STRIP, strip, channel)
+                zero = lanes.add_product(zero, x, rows[code, channel])
+                one = lanes.add_product(one, x, rows[code + 1, channel])
+                two = lanes.add_product(two, x, rows[code + 2, channel])
+                three = lanes.add_product(three, x, rows[code + 3, channel])
+            best = lanes.larger(best, lanes.larger(zero, one))
+            best = lanes.larger(best, lanes.larger(two, three))
+        less = lanes.larger(less, lanes.smaller(best, most))
+        name = lanes.where_larger(best, most, np.float32(block), name)
+        most = lanes.larger(best, most)
+    lanes.store(most, highest)
+    lanes.store(less, second)
+    lanes.store(name, best_block)
 
 
 @compiled_in_any_order
@@ -188,14 +174,16 @@ def _nearest_code(exact, first, last, latents, latent, near):
     least, second, nearest, alone = np.inf, np.inf, 0, False
     channels = latents.shape[1]
     for block in range(first, last):
-        squares = splat(BLOCK, 0.0)
+        squares = lanes.splat(BLOCK, 0.0)
         for channel in range(channels):
-            codes = widened(load(BLOCK, exact, block * channels + channel))
-            squares = add_squared_difference(squares, codes, np.float64(latents[latent, channel]))
-        distance = smallest(squares)
+            codes = lanes.widened(lanes.load(BLOCK, exact, block * channels + channel))
+            squares = lanes.add_squared_difference(
+                squares, codes, np.float64(latents[latent, channel])
+            )
+        distance = lanes.smallest(squares)
         second = min(second, max(least, distance))
         if distance < least:
-            as_near = bits_not_above(squares, distance * near)
-            nearest, alone = BLOCK * block + first_bit(as_near), as_near & (as_near - 1) == 0
+            as_near = lanes.bits_not_above(squares, distance * near)
+            nearest, alone = BLOCK * block + lanes.first_bit(as_near), as_near & (as_near - 1) == 0
             least = distance
     return nearest, alone and second > least * near

@@ -32,11 +32,7 @@ def distance_slack(channels: int) -> float:
 
 
 def are_alike(largest: float, mean: float) -> bool:
-    """Whether the bounds can separate codes with this largest and mean squared length.
-
-    They cannot if the longest code is more than 8 times as long as the root mean square, or if
-    lengths overflow.
-    """
+    """Whether no squared length is so far above the mean that the bounds separate no two codes."""
     return largest <= 64 * mean < math.inf
 
 
@@ -45,8 +41,8 @@ class ScaledCodes:
 
     Attributes:
         scale, shift: scaled coordinates are shift + scale * x.
-        rows: (v, d + 1), scaled coordinates and minus half of the squared length. Not finite for
-            codes near the largest float32 numbers, because their mean overflows.
+        rows: (v, d + 1), scaled coordinates and minus half of the squared length; not finite for
+            codes so large that their mean overflows.
         squares: (v,), squared lengths.
         radius: length of the longest code.
         alike, error, slack: see `are_alike`, `score_error`, `distance_slack`.

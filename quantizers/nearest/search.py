@@ -2,9 +2,8 @@
 
 On a CPU the result is exact: distances are compared in float64, ties go to the lowest index, and
 the batch does not matter. On other devices the search uses float32 and never synchronizes with the
-CPU: there, either of two codes may be found if their distances differ only by rounding.
-
-The matrix of all latents by all codes is never stored.
+CPU: there, either of two codes may be found if their distances differ only by rounding. The matrix
+of all latents by all codes is never stored.
 """
 
 from typing import get_args
@@ -141,9 +140,8 @@ def _search_directions(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _check(latents: Tensor, codebook: Tensor) -> None:
-    shapes = {(*tensor.shape[:-2], "rows", *tensor.shape[-1:]) for tensor in (latents, codebook)}
-    ndims_fit = latents.ndim == codebook.ndim and latents.ndim in (2, 3)
-    if not ndims_fit or len(shapes) > 1:
+    shapes = {(t.ndim, *t.shape[:-2], *t.shape[-1:]) for t in (latents, codebook)}
+    if len(shapes) > 1 or latents.ndim not in (2, 3):
         raise ValueError(
             "nearest expects latents (n, d) and a codebook (v, d), or one of each per group: "
             f"(g, n, d) and (g, v, d); got {tuple(latents.shape)} and {tuple(codebook.shape)}"

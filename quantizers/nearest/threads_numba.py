@@ -15,6 +15,7 @@ compiled_in_any_order = numba.njit(  # any order of summation; NaN is not allowe
     nogil=True, error_model="numpy", cache=True, fastmath={"contract", "nnan", "nsz", "reassoc"}
 )
 compiled_in_parallel = numba.njit(parallel=True, nogil=True, cache=True)
+_Loop = Callable[..., None]
 _one_at_a_time = Lock()  # some of Numba's thread pools allow only one calling thread
 
 
@@ -24,9 +25,7 @@ def threads() -> int:
     return min(torch.get_num_threads(), limit)
 
 
-def run(
-    serial: Callable[..., None], parallel: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
+def run(serial: _Loop, parallel: _Loop, arguments: tuple[Any, ...]) -> None:
     """Calls the function that suits torch's number of threads; both compute the same."""
     if threads() == 1:  # as in a forked process, which must not start threads
         serial(*arguments)

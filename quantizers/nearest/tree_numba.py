@@ -99,10 +99,8 @@ def _halved(codes: Float[Tensor, "v d"]) -> tuple[Float[Tensor, "w d"], Int[Tens
 @no_type_check
 def _search_share(channels, nodes, latents, index, certain):
     waiting, gaps = np.empty(_MAX_DEPTH, np.int64), np.empty(_MAX_DEPTH)
-    for number in range(len(latents)):
-        index[number], certain[number] = _search_tree(
-            channels, nodes, latents[number], waiting, gaps
-        )
+    for row in range(len(latents)):
+        index[row], certain[row] = _search_tree(channels, nodes, latents[row], waiting, gaps)
 
 
 @compiled_in_parallel

@@ -3,10 +3,9 @@
 The first pass scores codes (`rounding`) in tiles that fit a core's cache, with codes as rows and a
 few latents as columns. It keeps only the best score of each block of codes, because a maximum
 without its index is ten times cheaper. The second pass computes float64 distances to the codes of
-every block that rounding cannot rule out: nearly always one block per latent. Up to 1024 codes are
-blocks of one code each. There the second pass is skipped for latents with one possible code. A
-latent so long that its square overflows is compared with every code. So the result does not depend
-on the batch, the tiles or the blocks.
+every block that rounding cannot rule out, nearly always one per latent. Up to 1024 codes are a
+block each: a latent with only one possible code needs no second pass. A latent so long that its
+square overflows is compared with every code. So no batch, tile or block changes a result.
 """
 
 import math
@@ -30,10 +29,8 @@ class TwoPasses:
     """Codes that are prepared for both passes."""
 
     def __init__(self, codes: Float[Tensor, "v d"]) -> None:
-        if len(codes) <= _MAX_FEW_CODES:
-            self.codes: FewCodes | ManyCodes = FewCodes(codes)
-        else:
-            self.codes = ManyCodes(codes, block_length(*codes.shape))
+        few = len(codes) <= _MAX_FEW_CODES
+        self.codes = FewCodes(codes) if few else ManyCodes(codes, block_length(*codes.shape))
         self.latents_at_a_time = min(max(_MAX_MAXIMA // self.codes.blocks, 512), 4096)
 
     def search(self, latents: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
@@ -58,7 +55,8 @@ class FewCodes:
 
     def search(self, latents: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Index of the nearest code for each latent."""
-        rows, norm = _rows_and_norms(self.scaled, latents)
+        rows = self.scaled.coordinates(latents)
+        norm = rows[:, :-1].square().sum(dim=1).sqrt_()
         if not (self.scaled.alike and float(norm.amax()) < 2**20 * self.scaled.radius):
             return self.many.search(latents)
         index, alone = self._only_code(rows, norm)
@@ -113,16 +111,16 @@ class ManyCodes:
     def only(self, sums: Float[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
         """The one possible block of each latent, and whether there is only one.
 
-        Args:
-            sums: of the names of all possible blocks. Names go from the number of blocks to twice
-                that number, so two names never add up to a third.
+        `sums` are of the names of possible blocks. Names go from the number of blocks to twice that
+        number, so two names never add up to a third.
         """
         return sums.sub_(self.blocks).long(), sums < self.blocks
 
     def _possible(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "blocks n"]:
         """First pass: 1 for every block that may hold the nearest code, 0 for the others."""
-        rows, norm = _rows_and_norms(self.scaled, latents)
+        rows = self.scaled.coordinates(latents)
         best = self._block_maxima(rows)
+        norm = rows[:, :-1].square().sum(dim=1).sqrt_()
         bound = (norm + self.longest).mul_(self.longest * self.scaled.error)
         reach = norm + self.scaled.radius
         threshold = best.sub_(bound).amax(dim=0)
@@ -180,11 +178,3 @@ class ManyCodes:
             indices.append(within.add_(part, alpha=self.length))
             distances.append(distance)
         return torch.cat(indices), torch.cat(distances)
-
-
-def _rows_and_norms(
-    scaled: ScaledCodes, latents: Float[Tensor, "n d"]
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
-    """Latents as rows of the first pass, and their scaled lengths."""
-    rows = scaled.coordinates(latents)
-    return rows, rows[:, :-1].square().sum(dim=1).sqrt_()

@@ -73,22 +73,11 @@ def test_of_codes_in_one_direction_the_lowest_wins(size, seed):
 @ways
 @pytest.mark.parametrize("codes", [30, 700])
 def test_the_batch_changes_no_index(channels, spherical, codes):
-    latents, codebook = problem((300, codes, channels), seed=1)
+    latents, codebook = problem((60, codes, channels), seed=1)
     codebook = torch.cat([codebook[: codes // 2], codebook])[:codes]
-    found = nearest(latents, codebook, spherical=spherical)
-    order = torch.randperm(300, generator=torch.Generator().manual_seed(2))
-    each = [nearest(part, codebook, spherical=spherical) for part in latents[order].split(7)]
-    assert torch.equal(torch.cat(each), found[order])
-
-
-@ways
-def test_the_order_of_the_codes_changes_no_code(channels, spherical):
-    latents, codebook = problem((300, 500, channels), seed=3)
-    order = torch.randperm(500, generator=torch.Generator().manual_seed(4))
-    if channels == 1 and spherical:
-        return  # all codes of one sign are equal
-    found = nearest(latents, codebook[order], spherical=spherical)
-    assert torch.equal(order[found], nearest(latents, codebook, spherical=spherical))
+    expected = nearest(latents, codebook, spherical=spherical)
+    parts = [nearest(part, codebook, spherical=spherical) for part in latents.flip(0).split(7)]
+    assert torch.equal(torch.cat(parts).flip(0), expected)
 
 
 @ways

@@ -19,7 +19,8 @@ codes = pytest.mark.parametrize("codes", [2, 64, 65, 230, 2000])
 def test_blocks_and_chunks_change_no_index(monkeypatch, codes, length, numbers, spherical):
     latents, codebook = problem((150, codes, 6), seed=1)
     codebook = torch.cat([codebook[: codes // 2], codebook])[:codes]  # ties across blocks
-    _divide(monkeypatch, length)
+    monkeypatch.setattr(two_passes, "_MAX_FEW_CODES", 0 if length else 1 << 20)
+    monkeypatch.setattr(two_passes, "block_length", lambda codes, channels: length)
     monkeypatch.setattr(chunks, "_CHUNK_NUMBERS", numbers)
     expected = nearest_of_all(latents, codebook, spherical=spherical)
     assert torch.equal(nearest(latents, codebook, spherical=spherical), expected)
@@ -53,14 +54,6 @@ def test_products_are_in_full_precision_whatever_is_allowed(monkeypatch):
         finally:
             torch.set_float32_matmul_precision("highest")
     assert during == ["ieee", "ieee"]
-
-
-@pytest.mark.parametrize("length", [None, 8])
-def test_products_without_onednn_change_no_index(monkeypatch, length):
-    latents, codebook = problem((400, 230, 6), seed=2)
-    _divide(monkeypatch, length)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert torch.equal(nearest(latents, codebook), nearest_of_all(latents, codebook))
 
 
 @codes
@@ -132,12 +125,6 @@ def test_no_allocation_grows_with_latents_times_codes(channels, spherical):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         nearest(latents, codebook, spherical=spherical)
     assert max(event.self_cpu_memory_usage for event in profiler.events()) <= 9 << 20
-
-
-def _divide(monkeypatch, length):
-    """Makes blocks of `length` codes; None searches all codes as few."""
-    monkeypatch.setattr(two_passes, "_MAX_FEW_CODES", 0 if length else 1 << 20)
-    monkeypatch.setattr(two_passes, "block_length", lambda codes, channels: length)
 
 
 def _assert_nearest(latents, codebook):
