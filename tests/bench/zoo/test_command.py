@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from bench.zoo import main
+from bench.zoo.__main__ import main
 from bench.zoo.facts import facts, section
 from quantizers import Quantizer, available, lookup
 from quantizers.none import NoQuantizer
