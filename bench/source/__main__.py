@@ -31,7 +31,7 @@ from bench.conf.schema import ConfigError
 
 if TYPE_CHECKING:
     from bench.source.sources import Source
-    from bench.source.train import Measurement
+    from bench.source.fitting import Measurement
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _measure(
 ) -> "list[Measurement]":
     """One method on all sources; one that cannot be measured is a line, and the others go on."""
     from bench.conf.methods import rates
-    from bench.source.train import measure, subject
+    from bench.source.fitting import measure, subject
 
     rows = []
     try:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.source.scalar import scalar_quantizers
 from bench.source.sources import Source
-from bench.source.train import BATCH_SIZE, VECTORS, Measurement
+from bench.source.fitting import BATCH_SIZE, VECTORS, Measurement
 
 _COLLAPSED_BITS = 0.5  # a vector, after coding
 

@@ -40,7 +40,7 @@ class Target:
     def of(
         cls,
         what: str,
-        values: Mapping[str, float | None],
+        values: Mapping[str, float | int | None],
         text: Callable[[float], str],
         *,
         at_most: float | None = None,
@@ -114,7 +114,7 @@ def duration(seconds: float) -> str:
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
-def megabytes(number: float | None) -> str:
+def megabytes(number: float | int | None) -> str:
     """Bytes as `12 MB`; `-` where nothing is known."""
     return "-" if number is None else f"{number / 1e6:,.0f} MB"
 

@@ -21,7 +21,7 @@ _CHUNK_NUMBERS = 1 << 22
 def wrong_rows(
     latents: Float[Tensor, "n d"],
     codes: Float[Tensor, "v d"],
-    answers: Sequence[Int[Tensor, " m"]],
+    answers: Sequence[Int[Tensor, " _"]],
     *,
     spherical: bool = False,
 ) -> list[int]:

@@ -1,6 +1,7 @@
 """Section "Whole quantizers": a training pass of every method that has a counterpart elsewhere."""
 
 import functools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,19 @@ _IMAGES, _SIDE = 32, 8
 _TARGETED = ("gsq", "vq", "fsq", "lfq")
 _EQUAL_SHARE = 0.999  # the rest are ties within float32
 
-Size = tuple[int, str]  # bits of a code, method
+
+class Size(NamedTuple):
+    """Bits of a code, method."""
+
+    bits: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, V=2^{self.bits}"
 
 
 def _sizes(*bits: int) -> list[Size]:
-    return [(number, name) for number in bits for name in pairs()]
+    return [Size(number, name) for number in bits for name in pairs()]
 
 
 GRIDS = {

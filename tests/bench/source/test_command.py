@@ -9,7 +9,7 @@ FAST = ("steps=2", "dimension=2", "source=gaussian")
 
 @pytest.fixture(autouse=True)
 def few_vectors(monkeypatch):
-    monkeypatch.setattr("bench.source.train.VECTORS", 1 << 10)
+    monkeypatch.setattr("bench.source.fitting.VECTORS", 1 << 10)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bench.conf.methods import node, rates
 from bench.conf.schema import ConfigError
 from bench.source.report import lloyd_max_gap_db
 from bench.source.sources import SOURCES
-from bench.source.train import Measurement, code_length, measure, subject
+from bench.source.fitting import Measurement, code_length, measure, subject
 from quantizers import Quantizer, QuantizerOutput, available, build
 from quantizers.estimators import straight_through
 from quantizers.registry import _QUANTIZERS
@@ -21,7 +21,7 @@ STEPS = 200
 
 @pytest.fixture(autouse=True)
 def few_vectors(monkeypatch):
-    monkeypatch.setattr("bench.source.train.VECTORS", 1 << 13)
+    monkeypatch.setattr("bench.source.fitting.VECTORS", 1 << 13)
 
 
 class WrongSignLFQ(Quantizer):
