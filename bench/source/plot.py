@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from bench.source.fitting import Measurement
 from bench.source.report import common_bits, lloyd_max_gap_db, order
 from bench.source.sources import Source
-from bench.source.fitting import Measurement
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 _LOW, _HIGH = 0.1, 50.0  # dB; what lies outside is drawn at the border

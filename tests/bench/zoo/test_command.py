@@ -121,4 +121,4 @@ def test_a_method_of_the_package_without_a_formula_is_an_error(monkeypatch, tmp_
 
 def test_an_unknown_option_is_named(capsys):
     assert main(["chek=true"]) == 2
-    assert "unknown option 'chek=true'; known: leaderboards=" in capsys.readouterr().err
+    assert "unknown option 'chek=true'; known: check=, leaderboards=" in capsys.readouterr().err
