@@ -12,25 +12,25 @@ from bench.source.sources import Source
 _COLLAPSED_BITS = 0.5  # a vector, after coding
 
 _INTRODUCTION = """
-Every quantizer, trained alone on vectors of sources whose rate-distortion function is known: no
-images, and no network but a linear layer on either side. The gap is the distortion over the least
-that any code of the same rate can reach, in dB; in a finite dimension none reaches 0. A method far
-above its neighbours is broken, or short of training, or not made for the source."""
+Every quantizer, trained on vectors from sources with a known rate-distortion function: no images,
+and no network except a linear layer on either side. The gap is the distortion over the least that
+any code of the same rate can reach, in dB; in a finite dimension no code reaches 0. A method far
+above its neighbours is broken, needs more training, or does not suit the source."""
 
 _READING = """
 Columns are sources and their dimensions, rows are ordered by their mean. Lloyd-Max is the best
 scalar quantizer of every coordinate at {bits:.4g} bits a vector: no shape of cells and no
-dependence between coordinates helps it. A spherical method sees directions alone, so where vectors
-differ in length it cannot come close. A method that squashes its latent, as FSQ does, leaves it to
-the decoder to undo that, which a linear layer cannot. A method of fixed width, as Leech with 24
+dependence between coordinates helps it. A spherical method sees only directions, so it cannot come
+close if vectors differ in length. A method that squashes its latent, as FSQ does, needs a decoder
+that undoes it, which a linear layer cannot. A method of fixed width, such as Leech with 24
 channels, has codes for directions that a source of fewer dimensions does not have.{others}"""
 
 _COLUMNS = """
-The nominal rate is that of a fixed-length code. The coded rate is what an arithmetic code needs for
-the test vectors, with probabilities from other vectors; at that rate no gap is below 0 but by
-chance. `before`: parameters of the linear layer that fits the source's dimension to the latent of a
-method whose width its rate fixes; the others get the vectors themselves. `usage`: share of all
-codes that the {vectors:,} test vectors chose, so at most as many."""
+The nominal rate is the rate of a fixed-length code. The coded rate is what an arithmetic code needs
+for the test vectors, with probabilities from other vectors; at that rate a gap is below 0 only by
+chance. `before`: parameters of the linear layer from the source's dimension to the latent, for a
+method with a width fixed by its rate; the others get the vectors unchanged. `usage`: share of all
+codes that the {vectors:,} test vectors chose, so at most {vectors:,} codes."""
 
 
 def markdown(
@@ -58,13 +58,13 @@ def markdown(
 
 
 def common_bits(rows: Sequence[Measurement]) -> float:
-    """The bits of a vector that most measurements have, of codes that have any."""
+    """The most frequent number of bits a vector; methods with an infinite rate do not count."""
     finite = [row.bits for row in rows if math.isfinite(row.bits)]
     return statistics.mode(finite) if finite else math.inf
 
 
 def lloyd_max_gap_db(source: Source, bits: float) -> float:
-    """The gap of one scalar quantizer a coordinate, at some bits a vector; NaN where infinite."""
+    """The gap of a scalar quantizer in each coordinate; NaN if `bits` a vector are infinite."""
     if math.isinf(bits):
         return math.nan
     error = scalar_quantizers(source.marginals(), 2**bits)
@@ -72,7 +72,7 @@ def lloyd_max_gap_db(source: Source, bits: float) -> float:
 
 
 def order(rows: Sequence[Measurement]) -> list[str]:
-    """Names of methods by their mean gap; those without one at the end."""
+    """Names of methods by their mean gap; methods without a gap come last."""
 
     def mean_gap(name: str) -> float:
         gaps = [row.gap_db(row.nominal_rate) for row in rows if row.point.name == name]
@@ -95,14 +95,14 @@ def _overview(
 
 
 def _collapsed(rows: Sequence[Measurement]) -> str:
-    """A paragraph on the rows whose test vectors nearly all got one code."""
-    found: dict[str, list[str]] = {}
+    """A paragraph on the rows in which nearly all test vectors got one code."""
+    collapsed: dict[str, list[str]] = {}
     for row in rows:
         if row.point.control is None and row.coded_rate * row.source.dimension < _COLLAPSED_BITS:
-            found.setdefault(row.point.name, []).append(_column(row.source))
-    if not found:
+            collapsed.setdefault(row.point.name, []).append(_column(row.source))
+    if not collapsed:
         return ""
-    listed = "; ".join(f"`{name}` on {', '.join(places)}" for name, places in found.items())
+    listed = "; ".join(f"`{name}` on {', '.join(places)}" for name, places in collapsed.items())
     return (
         f"\n\nEnded with hardly more than one code: {listed}. Either the method is broken, or "
         "this learning rate is not for it: `learning_rate=` sets another."
@@ -127,9 +127,9 @@ def _theory(source: Source, bits: float) -> dict[str, str]:
 def _bound_lines(sources: Sequence[Source]) -> list[str]:
     bounds = dict.fromkeys(f"- {source.name}: D is {source.bound}." for source in sources)
     zador = (
-        "- Zador's gap is what the best fixed-rate code of this dimension tends to as the rate "
-        "grows, with the second moment of a ball for that of the best cell, so never more. At "
-        "fewer than about 2 bits a dimension it is a guide, not a bound."
+        "- Zador's gap is the limit of the best fixed-rate code of this dimension as the rate "
+        "grows. The best cell's second moment is replaced by a ball's, so it is never more. Below "
+        "about 2 bits a dimension it is a guide, not a bound."
     )
     return [*bounds, zador]
 

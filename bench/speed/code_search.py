@@ -96,9 +96,8 @@ def section(grid: Grid[Size], device: torch.device, stop: StopRequest) -> Sectio
             queries[size] = compare(size, {OURS: ours}, grid, device)
     rows = [_row(size, cells, contenders) for size, cells in (results | queries).items()]
     text = _TEXT.format(peer=PEER, limit=LIMIT_SECONDS) + grid.left_out(len(results))
-    targets = cuda_targets(results, device) if device.type == "cuda" else cpu_targets(results)
-    targets += [query_target(size, cells[OURS]) for size, cells in queries.items()]
-    return Section("Nearest-code search", text, rows, targets)
+    fast = [query_target(size, cells[OURS]) for size, cells in queries.items()]
+    return Section("Nearest-code search", text, rows, [*targets(results, device), *fast])
 
 
 def warm_up(contenders: Mapping[str, Search], channels: list[int], device: torch.device) -> None:
@@ -151,36 +150,43 @@ def faster_than(peer: str, cells: Mapping[str, Measurement]) -> float | None:
     return 1 / cells[OURS].over(cells[peer]) if cells[peer].seconds else None
 
 
-def cpu_targets(results: Results) -> list[Target]:
-    """Against the fastest peer, against one peer, and of memory."""
+def targets(results: Results, device: torch.device) -> list[Target]:
+    """On a CPU against the fastest peer, one peer and a bound of memory.
+
+    On CUDA against two peers at large codebooks, and against a float32 product of the same work:
+    the product takes longer than the memory traffic, so it is the bound.
+    """
+    calls = {str(size): functools.partial(size.make_call, device) for size in results}
+
+    def faster(peer: str, limit: float, least_codes: int = 0) -> Target:
+        ratios = {
+            str(size): faster_than(peer, cells)
+            for size, cells in results.items()
+            if size.codes >= least_codes
+        }
+        what = f"search: {limit:g} times as fast as {peer}"
+        return Target.of(what, ratios, times, at_least=limit, calls=calls)
+
+    if device.type == "cuda":
+        bound = {
+            str(size): cells[OURS].median
+            * peak_flops_per_second(device, torch.float32)
+            / (2 * size.tokens * size.codes * size.channels)
+            for size, cells in results.items()
+            if size == Size(16384, 1 << 18, 16) and cells[OURS].seconds
+        }
+        return [
+            faster("cdist + argmin", 5.0, 1 << 13),
+            faster("flash-kmeans", 1.0, 1 << 13),
+            Target.of("search: 2 times the float32 bound", bound, times, at_most=2.0, calls=calls),
+        ]
     over = {str(size): over_fastest(cells) for size, cells in results.items()}
     extra = {str(size): cells[OURS].extra_bytes for size, cells in results.items()}
     what = "search: at most 1.1 times the fastest peer"
-    calls = _calls(results, torch.device("cpu"))
     return [
         Target.of(what, over, times, at_most=1.1, calls=calls),
-        _faster_target(results, PEER, 3.0, torch.device("cpu")),
+        faster(PEER, 3.0),
         Target.of("search: under 64 MB of extra memory", extra, megabytes, at_most=64e6),
-    ]
-
-
-def cuda_targets(results: Results, device: torch.device) -> list[Target]:
-    """Against two peers at large codebooks, and against a float32 product of the same work.
-
-    The product is the bound because it takes longer than the memory traffic.
-    """
-    large = {size: cells for size, cells in results.items() if size.codes >= 1 << 13}
-    bound = {}
-    for size, cells in results.items():
-        if size == Size(16384, 1 << 18, 16) and cells[OURS].seconds:
-            flops = 2 * size.tokens * size.codes * size.channels
-            peak = peak_flops_per_second(device, torch.float32)
-            bound[str(size)] = cells[OURS].median * peak / flops
-    what, calls = "search: 2 times the float32 bound", _calls(results, device)
-    return [
-        _faster_target(large, "cdist + argmin", 5.0, device),
-        _faster_target(large, "flash-kmeans", 1.0, device),
-        Target.of(what, bound, times, at_most=2.0, calls=calls),
     ]
 
 
@@ -189,16 +195,6 @@ def query_target(size: Size, cell: Measurement) -> Target:
     place = "on the circle" if size.spherical else "on a line"
     what = f"search {place}: {size.tokens:,} latents, {size.codes:,} codes, under 0.5 s"
     return Target(what, str(cell), cell.right and cell.median <= 0.5)
-
-
-def _faster_target(results: Results, peer: str, limit: float, device: torch.device) -> Target:
-    ratios = {str(size): faster_than(peer, cells) for size, cells in results.items()}
-    what, calls = f"search: {limit:g} times as fast as {peer}", _calls(results, device)
-    return Target.of(what, ratios, times, at_least=limit, calls=calls)
-
-
-def _calls(results: Results, device: torch.device) -> dict[str, functools.partial[Call]]:
-    return {str(size): functools.partial(size.make_call, device) for size in results}
 
 
 def _ours(size: Size, latents: Tensor, codes: Tensor) -> Call:

@@ -115,7 +115,7 @@ def test_the_targets_name_the_worst_size_and_make_its_call():
         Size(16384, 64, 16): cells(Measurement([1.0], 10_000_000), **{PEER: Measurement([4.0])}),
         Size(16384, 128, 16): cells(Measurement([1.0], 65_000_000), **{PEER: Measurement([0.8])}),
     }
-    fastest, peer, memory = module.cpu_targets(results)
+    fastest, peer, memory = module.targets(results, CPU)
     assert (fastest.reached, peer.reached, memory.reached) == (False, False, False)
     assert fastest.measured == "1.25 times (N=16,384, V=128, d=16)"
     assert peer.measured == "0.8 times (N=16,384, V=128, d=16)"
@@ -125,7 +125,7 @@ def test_the_targets_name_the_worst_size_and_make_its_call():
         assert indices.shape == (16384,)
         assert 64 < indices.max() < 128
     results.popitem()
-    assert all(target.reached for target in module.cpu_targets(results))
+    assert all(target.reached for target in module.targets(results, CPU))
 
 
 def test_on_cuda_only_large_codebooks_and_their_peers_decide(monkeypatch):
@@ -135,7 +135,7 @@ def test_on_cuda_only_large_codebooks_and_their_peers_decide(monkeypatch):
         Size(16384, 1024, 16): cells(Measurement([9.0]), **peers),
         Size(16384, 1 << 18, 16): cells(Measurement([1.0]), **peers),
     }
-    cdist, flash, bound = module.cuda_targets(results, CPU)
+    cdist, flash, bound = module.targets(results, torch.device("cuda"))
     assert (cdist.reached, flash.reached, bound.reached) == (False, True, True)
     assert bound.measured.startswith("1 times")
 
