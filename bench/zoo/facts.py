@@ -34,7 +34,7 @@ class Facts:
     """One method as the page shows it; text in Markdown, a dash where there is nothing.
 
     Attributes:
-        papers: all that its file cites before the deviations, with links.
+        papers: link and year of all that its file cites before the deviations.
         points: the operating point of each rate, in ascending order.
         parameters: trained numbers at each operating point.
         state: stored numbers that no gradient trains, at each operating point.
@@ -44,7 +44,7 @@ class Facts:
     name: str
     cls: type[Quantizer]
     file: str
-    papers: list[str]
+    papers: list[tuple[str, str]]
     formula: str
     estimator: str
     deviations: str
@@ -55,8 +55,8 @@ class Facts:
 
     @property
     def paper(self) -> str:
-        """The paper that the method follows, without its year."""
-        return self.papers[0].partition("), ")[0] + ")" if self.papers else "-"
+        """The paper that the method follows."""
+        return self.papers[0][0] if self.papers else "-"
 
     @property
     def control(self) -> list[str]:
@@ -118,7 +118,7 @@ def papers(methods: Sequence[Facts]) -> str:
     rows = [
         {
             "method": f"`{method.name}`",
-            "paper": ", ".join([*method.control, *method.papers]) or "-",
+            "paper": ", ".join([*method.control, *_cited(method)]) or "-",
             "file": f"`{method.file}`",
         }
         for method in methods
@@ -190,17 +190,19 @@ def _estimator(cls: type[Quantizer]) -> str:
     return ", ".join(used) or ("none needed" if cls.control else "that of its parts")
 
 
-def _papers(text: str) -> list[str]:
-    """Quoted titles with an address, and citations in parentheses; the quoted titles first."""
-    titles = [
-        (f"[{_one_line(match['title']).rstrip(',')}]({match['link'].rstrip('.:')})", match[0])
-        for match in _PAPER.finditer(text)
-    ]
-    quoted = [
-        f"{paper}, {year[0]}" if (year := _YEAR.search(cited.rpartition('"')[2])) else paper
-        for paper, cited in titles
-    ]
-    return quoted + [f"[{_one_line(m['title'])}]({m['link']})" for m in _CITED.finditer(text)]
+def _papers(text: str) -> list[tuple[str, str]]:
+    """Link and year of quoted titles with an address, then of citations in parentheses."""
+    papers = []
+    for pattern in (_PAPER, _CITED):
+        for match in pattern.finditer(text):
+            year = _YEAR.search(match[0].rpartition('"')[2])
+            link = f"[{_one_line(match['title']).rstrip(',')}]({match['link'].rstrip('.:')})"
+            papers.append((link, year[0] if year and pattern is _PAPER else ""))
+    return papers
+
+
+def _cited(method: Facts) -> list[str]:
+    return [f"{link}, {year}" if year else link for link, year in method.papers]
 
 
 def _rates(method: Facts) -> str:
