@@ -1,4 +1,4 @@
-"""Densities of one coordinate of the sources, with unit or known variance, in float64."""
+"""Densities of one coordinate of a source, with unit or known variance, in float64."""
 
 import functools
 import math
@@ -12,13 +12,13 @@ _CELLS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """A density that is constant in each of many narrow cells; all its integrals are exact.
+    """A density that is constant in each of many narrow cells, so all its integrals are exact.
 
     Attributes:
         edges: borders of the cells, ascending.
         masses: probability of each cell; they sum to 1.
-        heights: of the density in each cell.
-        zeroth, first: integrals of the density, and of the density times place, up to the edges.
+        heights: the density in each cell.
+        zeroth, first: integrals of f(x) and of x f(x) up to the edges.
     """
 
     edges: Float[np.ndarray, " cells_1"]
@@ -37,18 +37,18 @@ class Density:
 
     @functools.cached_property
     def centres(self) -> Float[np.ndarray, " cells"]:
-        """Of the cells."""
+        """Centre of each cell."""
         return _centres(self.edges)
 
     @functools.cached_property
     def variance(self) -> float:
-        """Variance, with the width of the cells."""
+        """Variance, including the width of the cells."""
         widths, mean = np.diff(self.edges), self.first[-1]
         return float((self.masses * (self.centres**2 + widths**2 / 12)).sum() - mean**2)
 
     @functools.cached_property
     def companded(self) -> Float[np.ndarray, " cells_1"]:
-        """The integral of f^(1/3) up to the edges, as a share of the whole."""
+        """The integral of f^(1/3) up to the edges, as a share of the total."""
         sums = (np.cbrt(self.heights) * np.diff(self.edges)).cumsum()
         return np.concatenate([[0.0], sums / sums[-1]])
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from bench.source.fitting import Measurement
 from bench.source.report import common_bits, lloyd_max_gap_db, order
 from bench.source.sources import Source
-from bench.source.train import Measurement
 from bench.svg import GRID, Axis, Picture, colour
 
 _LOW, _HIGH = 0.1, 50.0  # dB; a gap beyond is drawn at the border

@@ -1,13 +1,13 @@
-"""The best scalar quantizers of known densities, and of vectors coordinate by coordinate.
+"""The best scalar quantizers of known densities, and of vectors one coordinate at a time.
 
 Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory, 1982 (written
 in 1957), and Max, "Quantizing for Minimum Distortion", IRE Transactions, 1960: thresholds lie
 halfway between codes, and codes are the means of their cells. A log-concave density has one such
 quantizer (Fleischer, "Sufficient Conditions for Achieving Minimum Distortion in a Quantizer", IEEE
-International Convention Record, 1964), others may have several.
+International Convention Record, 1964); other densities may have several.
 
-Deviation: Lloyd's iteration of the two conditions takes a number of steps that grows as the square
-of the number of levels, so the error is minimised by Newton's method.
+Deviation: iterating the two conditions, as Lloyd does, takes a number of steps that grows as the
+square of the number of levels. Newton's method minimises the error instead.
 """
 
 import functools
@@ -28,14 +28,14 @@ _Codes = Float[np.ndarray, " levels"]
 
 @functools.cache
 def lloyd_max(density: Density, levels: int) -> float:
-    """Mean squared error of the Lloyd-Max quantizer with some number of levels, at least 1.
+    """Mean squared error of the Lloyd-Max quantizer with `levels` levels, at least 1.
 
     About ten steps suffice for any number of levels, and a step costs O(levels): a search in the
     cells of the density, and one tridiagonal system.
 
-    The codes start at the density f^(1/3) of Panter and Dite, and end in the optimum if f is
-    log-concave. For other densities they start once more a quarter of a step away, which lets
-    clusters have different numbers of codes, and the better end counts.
+    The codes start with the density f^(1/3) of Panter and Dite, and reach the optimum if f is
+    log-concave. For other densities a second start, a quarter of a step away, lets clusters have
+    different numbers of codes; the better result counts.
     """
     if levels == 1:
         return density.variance
@@ -47,7 +47,7 @@ def lloyd_max(density: Density, levels: int) -> float:
 
 
 def panter_dite(density: Density, levels: float) -> float:
-    """What the least error tends to as the levels grow: the cube of the norm of f^(1/3) / 12 L^2.
+    """The limit of the least error for many levels L: (integral of f^(1/3))^3 / (12 L^2).
 
     Panter, Dite, "Quantization Distortion in Pulse-Count Modulation with Nonuniform Spacing of
     Levels", Proceedings of the IRE, 1951.
@@ -57,12 +57,12 @@ def panter_dite(density: Density, levels: float) -> float:
 
 @functools.cache
 def scalar_quantizers(marginals: tuple[Density, ...], codes: float) -> float:
-    """Error per dimension of one Lloyd-Max quantizer a coordinate, of at most `codes` codes in all.
+    """Error per dimension of a Lloyd-Max quantizer in each coordinate, with at most `codes` codes.
 
-    The numbers of levels are whole. They grow one by one from 1, first where a bit saves most, so
-    the cost is that of `lloyd_max` for all numbers up to the largest, once a density. Where all
-    would be above `MANY_LEVELS` they are not rounded, and the errors are equal, which is best:
-    that of the limit of Panter and Dite.
+    The numbers of levels are whole and multiply to at most `codes`. They grow one by one from 1,
+    first where a bit saves most, so the cost is `lloyd_max` for all numbers up to the largest, once
+    for each density. If all would be above `MANY_LEVELS`, they are not rounded: the errors follow
+    the limit of Panter and Dite and are equal, which is best.
     """
     limits = [panter_dite(density, 1.0) for density in marginals]
     log_error = (sum(map(math.log, limits)) - 2 * math.log(codes)) / len(marginals)
@@ -87,7 +87,7 @@ def scalar_quantizers(marginals: tuple[Density, ...], codes: float) -> float:
 
 
 def _least_error(density: Density, codes: _Codes) -> float:
-    """The error at a local minimum below some ascending codes; halves a step that goes too far."""
+    """Descends from ascending codes to a local minimum; halves a step that goes too far."""
     error, step, gain = _error_and_step(density, codes)
     while gain > _TOLERANCE * error:
         for _ in range(_HALVINGS):
@@ -105,7 +105,7 @@ def _least_error(density: Density, codes: _Codes) -> float:
 
 
 def _error_and_step(density: Density, codes: _Codes) -> tuple[float, _Codes, float]:
-    """The mean squared error of ascending codes, a step downhill, and the fall it promises.
+    """The mean squared error of ascending codes, a downhill step, and the decrease it promises.
 
     With the mass m and the first moment M of each cell, the gradient of the error is 2 (m c - M).
     Its Hessian is tridiagonal, with h = f(t) (c' - c) / 2 at the threshold t between c and c'. The

@@ -1,7 +1,7 @@
 """Distributions with known rate-distortion functions, of mean 0 and variance 1 per dimension.
 
 D(R) below is Shannon's: the least mean squared error per dimension at R bits per dimension, over
-all codes of any length (Cover, Thomas, "Elements of Information Theory", chapter 10).
+codes of every length (Cover, Thomas, "Elements of Information Theory", chapter 10).
 """
 
 import math
@@ -49,7 +49,7 @@ class Source(ABC):
 
     @abstractmethod
     def zador(self, rate: float) -> float:
-        """What the least error of a fixed-rate code of n dimensions tends to as R grows, or less.
+        """The limit of the least error of a fixed-rate code of n dimensions as R grows, or less.
 
         Zador, "Asymptotic Quantization Error of Continuous Signals and the Quantization
         Dimension", IEEE Transactions on Information Theory, 1982.
@@ -102,7 +102,7 @@ class Sphere(Source):
     """Uniform on the sphere of radius sqrt(n).
 
     The best test channel has codes uniform on a smaller sphere and, around a code, the von
-    Mises-Fisher distribution, which has the largest entropy of all with its mean. With
+    Mises-Fisher distribution, which has the largest entropy for its mean. With
     concentration k and mean length A(k) on the unit sphere, R = k A(k) - ln(Z(k) / Z(0)) nats for
     n dimensions and D = 1 - A(k)^2. No other channel is better, since that entropy is a concave
     function of A^2: its slope -k / (2 A(k)) falls as k grows.
@@ -152,9 +152,9 @@ class Sphere(Source):
 class Mixture(Source):
     """Four equal clusters N(m, I / 4) with m = (+-a, +-a, 0, ..., 0).
 
-    The clusters carry three quarters of the variance: a^2 = 3 n / 8. The source is a sum of some
-    variable and N(0, D I) for every D up to 1/4, so up to there D(R) is Shannon's lower bound; for
-    larger D it remains a bound.
+    The clusters carry three quarters of the variance: a^2 = 3 n / 8. For every D up to 1/4 the
+    source is a variable plus N(0, D I), so there D(R) equals Shannon's lower bound; for larger D it
+    is only a bound.
     """
 
     name = "mixture"
@@ -187,7 +187,7 @@ SOURCES: dict[str, type[Source]] = {
 
 
 def ball_moment(dimension: int) -> float:
-    """Normalised second moment of a ball, per dimension: no cell of a code has a smaller one.
+    """Normalised second moment of a ball, per dimension: the smallest that any cell can have.
 
     Conway, Sloane, "Sphere Packings, Lattices and Groups", chapter 2, section 3.
     """
@@ -196,7 +196,7 @@ def ball_moment(dimension: int) -> float:
 
 
 def _zador_of_product(marginals: Sequence[Density], rate: float) -> float:
-    """G ||f||_(n / (n + 2)) 2^(-2R), with the ball's moment for the unknown G of n dimensions."""
+    """G ||f||_(n / (n + 2)) 2^(-2R), with the moment of a ball for the unknown G."""
     n = len(marginals)
     exponent = n / (n + 2)
     log_norm = sum(density.log_integral_of_power(exponent) for density in marginals) / exponent

@@ -12,9 +12,10 @@
     leaderboards=leaderboards   folder of the page
 
 Libraries to compare with that are not installed are shown as such. Run it on a machine that does
-nothing else. The page holds the chosen sections alone, and a profile of each call that misses its
-target. It is written after every section; Ctrl-C ends the run after the size that is being measured
-and keeps what there is, a second Ctrl-C ends it at once.
+nothing else. The page holds only the chosen sections, and a profile of each call that misses its
+target. It is written after every section. Ctrl-C ends the run after the size that is being measured
+and keeps what there is; a second Ctrl-C ends it at once. Exit codes: 0, 1 if a section failed, 2
+for a typo, 130 for Ctrl-C.
 """
 
 import os
@@ -23,11 +24,20 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic_files import write_text
-from bench.command_line import UsageError, did_you_mean, read_options
+from bench.command_line import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Options,
+    UsageError,
+    known_name,
+    run_command,
+)
 from bench.conf.schema import ConfigError
 from bench.training.interrupt import StopRequest
 
@@ -40,10 +50,7 @@ SECTIONS = (
     *("search", "methods", "entropy", "training", "larger", "frame"),
     *("judge", "startup", "loader"),
 )
-_GRIDS = ("small", "full")
-_INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
-_DEVICES = ("auto", "cpu", "cuda")
-_OPTIONS = {
+DEFAULTS = {
     "sections": "all",
     "grid": "small",
     "quantizer": "glob(*)",
@@ -53,54 +60,81 @@ _OPTIONS = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command; returns its exit code.
-
-    0, 1 for a section that failed, 2 for a typo, 130 for Ctrl-C.
-    """
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(__doc__)
-        return 0
-    words = [word for word in arguments if not word.startswith("leaderboards=")]
-    try:
-        options = read_options(arguments, _OPTIONS)
-        return _run(options, shlex.join(["python", "-m", "bench.speed", *words]))
-    except (UsageError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped at once; the page holds the sections that were complete", file=sys.stderr)
-        return _INTERRUPTED
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    shown = [word for word in words if not word.startswith("leaderboards=")]
+    return run_command(
+        partial(_run, shlex.join(["python", "-m", "bench.speed", *shown])),
+        help=__doc__,
+        defaults=DEFAULTS,
+        arguments=words,
+        expected=(ConfigError,),
+        stopped="stopped at once; the page holds the sections that were complete",
+    )
 
 
-def _run(options: Mapping[str, str], command: str) -> int:
-    chosen = list(SECTIONS) if options["sections"] == "all" else options["sections"].split(",")
-    for name in chosen:
-        _known("section", name, SECTIONS)
-    _known("grid", options["grid"], _GRIDS)
-    device = _device(options["device"])
+def _run(command: str, options: Options) -> int:
+    names = SECTIONS if options["sections"] == "all" else options.listed("sections")
+    for name in names:
+        known_name("section", name, SECTIONS)
+    grid = options.one_of("grid", ("small", "full"))
+    device = _device(options.one_of("device", ("auto", "cpu", "cuda")))
 
     from bench.conf import plugins
-    from bench.conf.methods import chosen as named
-    from bench.provenance import flush_denormals
+    from bench.conf.methods import chosen
+    from bench.provenance import device_name, flush_denormals
 
     flush_denormals()
-    plugins.load(options["plugins"].split(",") if options["plugins"] else [])
-    path = Path(options["leaderboards"]) / _file_name(device, options["grid"])
-    page = _Page(path, command, _name(device), _facts(device))
+    plugins.load(options.listed("plugins"))
+    quantizers = chosen(options["quantizer"])
+    path = options.folder("leaderboards") / _file_name(device_name(device), device.type, grid)
+    page = _Page(path, command, device_name(device), _facts(device))
     with StopRequest() as stop:
-        each = _measurements(options["grid"], named(options["quantizer"]), device, stop)
-        for name in (section for section in SECTIONS if section in chosen):
-            if not stop.requested:
-                page.measure(name, each[name])
+        sections = _sections(grid, device, stop, quantizers)
+        for name in SECTIONS:
+            if name in names and not stop.requested:
+                page.measure(name, sections[name])
         if not stop.requested:
             page.explain(device)
     print(f"written: {path}")
-    return _INTERRUPTED if stop.requested else int(page.failed)
+    return INTERRUPTED if stop.requested else FAILED if page.failed else DONE
+
+
+def _sections(
+    grid: str, device: "torch.device", stop: StopRequest, quantizers: Sequence[str]
+) -> "dict[str, Callable[[], Section]]":
+    from bench.speed import (
+        code_search,
+        exact_entropies,
+        frame,
+        judge_time,
+        startup,
+        training_step,
+        whole_quantizers,
+    )
+
+    training = partial(training_step.section, quantizers=quantizers)
+    larger = partial(training_step.larger_section, quantizers=quantizers)
+    sections: dict[str, tuple[Callable[..., Section], Mapping[str, Any]]] = {
+        "search": (code_search.section, code_search.GRIDS),
+        "methods": (whole_quantizers.section, whole_quantizers.GRIDS),
+        "entropy": (exact_entropies.section, exact_entropies.GRIDS),
+        "training": (training, training_step.GRIDS),
+        "larger": (larger, training_step.LARGER_GRIDS),
+        "frame": (frame.frame_section, frame.GRIDS),
+        "judge": (judge_time.section, judge_time.GRIDS),
+        "startup": (startup.section, startup.GRIDS),
+        "loader": (frame.loader_section, frame.GRIDS),
+    }
+    return {
+        name: partial(section, grids[grid], device, stop)
+        for name, (section, grids) in sections.items()
+    }
 
 
 class _Page:
-    """The page while it grows; on disk it is always whole."""
+    """The page while it grows; on disk it is always complete."""
 
     def __init__(self, path: Path, command: str, device: str, facts: dict[str, Any]) -> None:
         self.failed = False
@@ -109,7 +143,7 @@ class _Page:
 
     def measure(self, name: str, measurement: "Callable[[], Section | None]") -> None:
         """Adds a section, or a line on why it failed."""
-        from bench.speed.page import Section, say
+        from bench.speed.page import Section, markdown, say
 
         started = time.perf_counter()
         try:
@@ -120,9 +154,10 @@ class _Page:
             section = Section(name.capitalize(), f"Failed: {message}")
             say(f"{name} failed: {message}")
         say(f"{name}: {time.perf_counter() - started:.0f} s")
-        if section:
-            self._sections.append(section)
-        self._write()
+        self._sections += [section] if section else []
+        facts = self._facts | {"load average at the end": _load()}
+        text = markdown(self._sections, command=self._command, device=self._device, facts=facts)
+        write_text(self._path, text)
 
     def explain(self, device: "torch.device") -> None:
         """Adds profiles of the calls that miss their targets."""
@@ -130,34 +165,6 @@ class _Page:
 
         targets = [target for section in self._sections for target in section.targets]
         self.measure("profile", lambda: where_time_goes(targets, device))
-
-    def _write(self) -> None:
-        from bench.speed.page import markdown
-
-        facts = self._facts | {"load average at the end": _load()}
-        text = markdown(self._sections, command=self._command, device=self._device, facts=facts)
-        write_text(self._path, text)
-
-
-def _measurements(
-    grid: str, quantizers: Sequence[str], device: "torch.device", stop: StopRequest
-) -> "dict[str, Callable[[], Section]]":
-    from bench.speed import entropy, frame, judge, methods, search, startup, training
-
-    length, larger = training.GRIDS[grid], training.LARGER_GRIDS[grid]
-    return {
-        "search": lambda: search.measure(search.GRIDS[grid], device, stop=stop),
-        "methods": lambda: methods.measure(methods.GRIDS[grid], device, stop=stop),
-        "entropy": lambda: entropy.measure(entropy.GRIDS[grid], device),
-        "training": lambda: training.measure(quantizers, length, device, stop=stop),
-        "larger": lambda: training.measure_larger(quantizers, larger, device, stop=stop),
-        "frame": lambda: frame.measure_frame(
-            frame.STEPS[grid], device, compiled=frame.COMPILED[grid]
-        ),
-        "judge": lambda: judge.measure(device),
-        "startup": lambda: startup.measure(startup.ROUNDS[grid]),
-        "loader": lambda: frame.measure_loader(frame.STEPS[grid], device),
-    }
 
 
 def _facts(device: "torch.device") -> dict[str, Any]:
@@ -169,46 +176,32 @@ def _facts(device: "torch.device") -> dict[str, Any]:
     packages = facts.pop("packages") | versions()
     keys = ("processor", "gpu", "cuda", "cpus", "threads", "python", "system")
     return {key: facts[key] for key in keys if key in facts} | {
-        "extra memory": "what torch allocates"
-        if device.type == "cuda"
-        else "resident, at its peak",
+        "extra memory": "what torch allocates" if device.type == "cuda" else "resident, its peak",
         "packages": ", ".join(f"{name} {number}" for name, number in packages.items()),
         "load average at the start": _load(),
     }
 
 
 def _device(name: str) -> "torch.device":
-    _known("device", name, _DEVICES)
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch finds no CUDA device; type device=cpu")
+        raise UsageError("device=cuda, but torch finds no CUDA device; type device=cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
-def _name(device: "torch.device") -> str:
-    from bench.provenance import device_name
-
-    return device_name(device)
-
-
-def _file_name(device: "torch.device", grid: str) -> str:
+def _file_name(device_name: str, device_type: str, grid: str) -> str:
     """`speed.md` on a CPU, `speed-h200.md` on an NVIDIA H200, `speed-full.md` of the full grid."""
-    name = "" if device.type == "cpu" else _name(device).lower()
-    words = [word for word in re.findall(r"[a-z0-9]+", name) if word != "nvidia"]
-    return "-".join(["speed", *words, *(["full"] if grid == "full" else [])]) + ".md"
+    words = re.findall(r"[a-z0-9]+", device_name.lower()) if device_type != "cpu" else []
+    parts = [word for word in words if word != "nvidia"] + ["full"] * (grid == "full")
+    return "-".join(["speed", *parts]) + ".md"
 
 
 def _load() -> str:
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "-"
 
 
-def _known(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ConfigError(did_you_mean(what, value, known))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

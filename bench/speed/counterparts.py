@@ -1,25 +1,38 @@
-"""Methods that vector-quantize-pytorch has too, at equal settings and, where it can, equal weights.
+"""Methods that vector-quantize-pytorch has too, at equal settings and, where possible, weights.
 
-Its straight-through estimator is asked for, since its default rotates. A codebook compared by
-direction it cannot train by gradient; there its codes stay frozen, which spares it the gradient
-that ours computes.
+Its straight-through estimator is asked for, because its default rotates. It cannot train by
+gradient a codebook that is compared by direction; there its codes stay frozen, which saves it the
+gradient that ours computes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from bench.speed.peers import vector_quantize_pytorch
 from quantizers import Quantizer, build
 
 _CHANNELS = 8
-_BY_GRADIENT = {"learnable_codebook": True, "ema_update": False, "rotation_trick": False}
-_FROZEN = {"freeze_codebook": True, "rotation_trick": False}
 _LEVELS = {10: (8, 8, 4, 4), 13: (8, 8, 8, 4, 4), 16: (8, 8, 8, 8, 4, 4)}
+_BY_GRADIENT = {
+    "learnable_codebook": True,
+    "ema_update": False,
+    "rotation_trick": False,
+    "commitment_weight": 1.0,
+}
+_BY_AVERAGE = {"decay": 0.99, "rotation_trick": False, "commitment_weight": 0.25}
+_BY_DIRECTION = {
+    "use_cosine_sim": True,
+    "freeze_codebook": True,
+    "rotation_trick": False,
+    "commitment_weight": 0.25,
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,7 @@ class Pair:
 
     Attributes:
         ours: the method of this package.
-        theirs: the module of the other; takes latents with the channel last.
+        theirs: the module of the other library, untyped; takes latents with the channel last.
         copies: of a float32 matrix of all latents by all codes that the counterpart holds at once.
         comparable: whether both must find the same indices.
         updates: whether `update` of ours belongs to the step: theirs moves its codes in `forward`.
@@ -36,7 +49,7 @@ class Pair:
     """
 
     ours: Quantizer
-    theirs: nn.Module
+    theirs: Any
     copies: int
     comparable: bool = True
     updates: bool = False
@@ -46,13 +59,20 @@ class Pair:
 def pairs() -> dict[str, Callable[[int], Pair]]:
     """By name of the method: builds both for codebooks of 2^bits codes."""
     return {
-        "vq": _vq,
+        "vq": partial(_look_up, "vq", _BY_GRADIENT),
         "ema_vq": _ema_vq,
-        "cosine_vq": _cosine_vq,
+        "cosine_vq": partial(_look_up, "cosine_vq", _BY_DIRECTION, note="its codes frozen"),
         "simvq": _simvq,
-        "product_vq": _product_vq,
-        "gsq": _gsq,
-        "mgvq": _mgvq,
+        "product_vq": partial(_look_up, "product_vq", _BY_GRADIENT, groups=2, codebooks=2),
+        "gsq": partial(_look_up, "gsq", _BY_DIRECTION, groups=2, note="its codes frozen"),
+        "mgvq": partial(
+            _look_up,
+            "mgvq",
+            _BY_DIRECTION,
+            groups=2,
+            codebooks=2,
+            note="its codes frozen; ours counts",
+        ),
         "rvq": _rvq,
         "fsq": _fsq,
         "rfsq": _rfsq,
@@ -62,45 +82,56 @@ def pairs() -> dict[str, Callable[[int], Pair]]:
     }
 
 
-def _vector_quantize(codes: Tensor, **settings: Any) -> Any:
-    """Their main class with given codes, one codebook or one a head on the first axis."""
-    codes = codes.view(-1, *codes.shape[-2:])
-    size, channels = codes.shape[1:]
-    module = vector_quantize_pytorch().VectorQuantize(
-        codebook_size=size, codebook_dim=channels, **settings
+def _look_up(
+    name: str,
+    settings: Mapping[str, Any],
+    bits: int,
+    *,
+    groups: int = 1,
+    codebooks: int = 1,
+    note: str = "",
+    **options: Any,
+) -> Pair:
+    """Codebooks of both with the same codes; `codebooks` is 1 or one for each group."""
+    codes = torch.randn(codebooks, 2**bits, _CHANNELS)
+    if settings is _BY_DIRECTION:
+        codes = F.normalize(codes, dim=-1)
+    widths = {"groups": groups, "group_channels": _CHANNELS}
+    ours = build(
+        name,
+        codebook_size=2**bits,
+        commitment_weight=settings["commitment_weight"],
+        **(widths if groups > 1 else {"latent_channels": _CHANNELS}),
+        **options,
     )
-    module._codebook.embed.data.copy_(codes)
-    return module.train()
+    _load(ours, codes)
+    theirs = vector_quantize_pytorch().VectorQuantize(
+        dim=groups * _CHANNELS,
+        codebook_size=2**bits,
+        codebook_dim=_CHANNELS,
+        heads=groups,
+        separate_codebook_per_head=codebooks > 1,
+        **settings,
+    )
+    theirs._codebook.embed.data.copy_(codes)
+    return Pair(ours, theirs.train(), copies=4 * groups, note=note)
 
 
-def _vq(bits: int) -> Pair:
-    codes = torch.randn(2**bits, _CHANNELS)
-    ours = build("vq", latent_channels=_CHANNELS, codebook_size=2**bits, commitment_weight=1.0)
-    ours.load_state_dict({"codebook": codes})
-    theirs = _vector_quantize(codes, dim=_CHANNELS, commitment_weight=1.0, **_BY_GRADIENT)
-    return Pair(ours, theirs, copies=4)
+def _load(quantizer: Quantizer, codes: Float[Tensor, "k v d"]) -> None:
+    """Copies codes into every codebook of ours."""
+    state = quantizer.state_dict()
+    names = [name for name in state if name.endswith("codebook")]
+    parts = codes.view(len(names), *state[names[0]].shape)
+    quantizer.load_state_dict(state | dict(zip(names, parts, strict=True)))
 
 
 def _ema_vq(bits: int) -> Pair:
-    codes = torch.randn(2**bits, _CHANNELS)
-    ours = build("ema_vq", latent_channels=_CHANNELS, codebook_size=2**bits, revival_threshold=0.0)
-    sizes = torch.ones(2**bits)
-    ours.load_state_dict({"codebook": codes, "cluster_sums": codes, "cluster_sizes": sizes})
-    theirs = _vector_quantize(
-        codes, dim=_CHANNELS, decay=0.99, commitment_weight=0.25, rotation_trick=False
-    )
-    theirs._codebook.embed_avg.copy_(codes)
-    return Pair(ours, theirs, copies=4, updates=True)
-
-
-def _cosine_vq(bits: int) -> Pair:
-    codes = F.normalize(torch.randn(2**bits, _CHANNELS), dim=-1)
-    ours = build("cosine_vq", latent_channels=_CHANNELS, codebook_size=2**bits)
-    ours.load_state_dict({"codebook": codes})
-    theirs = _vector_quantize(
-        codes, dim=_CHANNELS, use_cosine_sim=True, commitment_weight=0.25, **_FROZEN
-    )
-    return Pair(ours, theirs, copies=4, note="its codes frozen")
+    pair = _look_up("ema_vq", _BY_AVERAGE, bits, revival_threshold=0.0)
+    state = pair.ours.state_dict()
+    sums = {"cluster_sums": state["codebook"], "cluster_sizes": torch.ones(2**bits)}
+    pair.ours.load_state_dict(state | sums)
+    pair.theirs._codebook.embed_avg.copy_(state["codebook"])
+    return replace(pair, updates=True)
 
 
 def _simvq(bits: int) -> Pair:
@@ -113,72 +144,13 @@ def _simvq(bits: int) -> Pair:
     return Pair(ours, theirs.train(), copies=1)
 
 
-def _product_vq(bits: int) -> Pair:
-    codes = torch.randn(2, 2**bits, _CHANNELS)
-    ours = build(
-        "product_vq",
-        groups=2,
-        group_channels=_CHANNELS,
-        codebook_size=2**bits,
-        commitment_weight=1.0,
-    )
-    ours.load_state_dict({f"subquantizers.{g}.codebook": codes[g] for g in range(2)})
-    heads = {"heads": 2, "separate_codebook_per_head": True}
-    theirs = _vector_quantize(
-        codes, dim=2 * _CHANNELS, commitment_weight=1.0, **heads, **_BY_GRADIENT
-    )
-    return Pair(ours, theirs, copies=8)
-
-
-def _gsq(bits: int) -> Pair:
-    codes = F.normalize(torch.randn(1, 2**bits, _CHANNELS), dim=-1)
-    ours = build("gsq", groups=2, group_channels=_CHANNELS, codebook_size=2**bits)
-    ours.load_state_dict({"codebook": codes})
-    theirs = _vector_quantize(
-        codes,
-        dim=2 * _CHANNELS,
-        heads=2,
-        use_cosine_sim=True,
-        commitment_weight=0.25,
-        **_FROZEN,
-    )
-    return Pair(ours, theirs, copies=8, note="its codes frozen")
-
-
-def _mgvq(bits: int) -> Pair:
-    codes = F.normalize(torch.randn(2, 2**bits, _CHANNELS), dim=-1)
-    ours = build("mgvq", groups=2, group_channels=_CHANNELS, codebook_size=2**bits)
-    state = {f"subquantizers.{g}.codebook": codes[g] for g in range(2)}
-    ours.load_state_dict(state | {"usage": torch.zeros(2, 2**bits)})
-    heads = {"heads": 2, "separate_codebook_per_head": True}
-    theirs = _vector_quantize(
-        codes,
-        dim=2 * _CHANNELS,
-        use_cosine_sim=True,
-        commitment_weight=0.25,
-        **heads,
-        **_FROZEN,
-    )
-    return Pair(ours, theirs, copies=8, note="its codes frozen; ours counts")
-
-
 def _rvq(bits: int) -> Pair:
     codes = torch.randn(2, 2**bits, _CHANNELS)
-    ours = build(
-        "rvq",
-        latent_channels=_CHANNELS,
-        codebook_size=2**bits,
-        stages=2,
-        shared=False,
-        commitment_weight=1.0,
-    )
-    ours.load_state_dict({f"quantizers.{k}.codebook": codes[k] for k in range(2)})
+    sizes = {"codebook_size": 2**bits, "commitment_weight": 1.0}
+    ours = build("rvq", latent_channels=_CHANNELS, stages=2, shared=False, **sizes)
+    _load(ours, codes)
     theirs = vector_quantize_pytorch().ResidualVQ(
-        dim=_CHANNELS,
-        num_quantizers=2,
-        codebook_size=2**bits,
-        commitment_weight=1.0,
-        **_BY_GRADIENT,
+        dim=_CHANNELS, num_quantizers=2, codebook_size=2**bits, **_BY_GRADIENT
     )
     for layer, codebook in zip(theirs.layers, codes, strict=True):
         layer._codebook.embed.data.copy_(codebook[None])

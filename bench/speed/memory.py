@@ -1,9 +1,9 @@
 """Peak memory of a call beyond what was held before it.
 
 On a CPU it is the high-water mark of this process's resident memory, which Linux can reset, after
-the C library has handed back what was freed: so the memory of any library counts, not of torch
-alone. Buffers that a library keeps between calls count where it is called for the first time. On
-CUDA it is what torch allocated.
+the C library has returned what was freed: so the memory of every library counts, not only torch's.
+Buffers that a library keeps between calls count in its first call. On CUDA it is what torch
+allocated.
 """
 
 import ctypes
@@ -13,16 +13,16 @@ from typing import TypeVar
 
 import torch
 
-from bench.speed.timing import synchronize, timed
+from bench.speed.clock import synchronize, timed
 
 T = TypeVar("T")
 
 _PROCESS = Path("/proc/self")
-_MOST = 16 * 2**30
+_MAX_BYTES = 16 * 2**30
 
 
 def with_extra_peak(call: Callable[[], T], device: torch.device) -> tuple[float, int | None, T]:
-    """Seconds, bytes beyond those held before (None where this cannot be known), and the result."""
+    """Seconds, bytes beyond those held before (None where they cannot be known), and the result."""
     if device.type == "cuda":
         synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -42,13 +42,13 @@ def memory_limit(device: torch.device) -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return _MOST // 4
+        return _MAX_BYTES // 4
     available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    return min(_MOST, available[0] // 2) if available else _MOST // 4
+    return min(_MAX_BYTES, available[0] // 2) if available else _MAX_BYTES // 4
 
 
 def _reset_high_water() -> bool:
-    """Hands freed memory back and sets the mark to what is held; False where Linux cannot."""
+    """Returns freed memory and sets the mark to what is held; False where Linux cannot."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         (_PROCESS / "clear_refs").write_text("5", encoding="utf-8")

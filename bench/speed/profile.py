@@ -1,31 +1,32 @@
-"""Where the time goes of calls that miss their target: operators of torch by their own time.
+"""Where the time of a call goes that misses its target: operators of torch by their own time.
 
-On CUDA kernels by theirs. What is no operator (Python, other libraries, launches) is the rest.
+On CUDA kernels take the place of operators. The rest is what is not an operator: Python, other
+libraries, launches.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from bench.speed.page import Section, duration, say
-from bench.speed.targets import Target
-from bench.speed.timing import LONG_SECONDS, peak_flops_per_second, synchronize, timed
+from bench.speed.clock import peak_flops_per_second, synchronize, timed
+from bench.speed.comparison import LONG_SECONDS
+from bench.speed.page import Call, Section, Target, duration, say
 from bench.training.flops import flop_counter
 
 _TEXT = """The call behind each target that was not reached, in torch's profiler: its time without
 the profiler, how many {kinds} it runs, and the {most} that take most of the profiled time
-themselves, with their number and share. {rest} is in none of them. `products alone`: what its
-matrix products and searches would take at the float32 peak of this machine, that of a large product
-or convolution. Of a training step it is the forward and backward pass of the quantizer alone."""
+themselves, with their number and share. `in none`: {rest}. `products alone`: what its matrix
+products and searches would take at the float32 peak of this machine, which is the rate of a large
+product or convolution. For a training step the call is the forward and backward pass of only the
+quantizer."""
 
-_MOST = 5
-_CALLS = 20
-_LONGEST_NAME = 48
+_MAX_LISTED = 5
+_MAX_CALLS = 20
+_MAX_NAME = 48
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Profile:
         seconds: without the profiler, median.
         flops: of matrix products and searches.
         counts: how often each operator runs.
-        shares: of the profiled time, each operator's own; the largest first.
+        shares: each operator's own share of the profiled time; the largest first.
     """
 
     seconds: float
@@ -46,64 +47,61 @@ class Profile:
 
 
 def where_time_goes(targets: Sequence[Target], device: torch.device) -> Section | None:
-    """The section; None where every target with a call to show is reached."""
-    found = []
+    """The section; None if no target with a call to show was missed."""
+    rows = []
+    peak = 0.0
     for target in targets:
-        if target.reached is False and target.set_out:
+        if target.reached is False and target.make_call:
             say(f"profile: {target.what}")
+            peak = peak or peak_flops_per_second(device, torch.float32)
             with torch.random.fork_rng():
-                found.append((target, profiled(target.set_out(), device)))
-    if not found:
-        return None
-    peak = peak_flops_per_second(device, torch.float32)
+                rows.append(_row(target, profiled(target.make_call(), device), peak))
     on_gpu = device.type == "cuda"
     text = _TEXT.format(
         kinds="kernels" if on_gpu else "operators",
-        most=_MOST,
-        rest="The time between kernels" if on_gpu else "The time of Python and of other libraries",
+        most=_MAX_LISTED,
+        rest="the time between kernels" if on_gpu else "the time of Python and of other libraries",
     )
-    return Section("Where time goes", text, [_row(*each, peak) for each in found])
+    return Section("Where time goes", text, rows) if rows else None
 
 
-def profiled(call: Callable[[], Any], device: torch.device) -> Profile:
-    """Profiles a call, as often as it fits into two seconds, at least once."""
+def profiled(call: Call, device: torch.device) -> Profile:
+    """Profiles a call as often as it fits into two seconds, at least once."""
     seconds = timed(call, device)[0]
-    calls = max(1, min(_CALLS, int(LONG_SECONDS / seconds)))
+    calls = max(1, min(_MAX_CALLS, int(LONG_SECONDS / seconds)))
     if seconds < LONG_SECONDS:  # the first call of a short one also builds and imports
         seconds = statistics.median(timed(call, device)[0] for _ in range(calls))
+    kind = DeviceType.CUDA if device.type == "cuda" else DeviceType.CPU
     activities = [ProfilerActivity.CPU]
-    if device.type == "cuda":
+    if kind == DeviceType.CUDA:
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as recorded:
-        taken = sum(timed(call, device)[0] for _ in range(calls))
+        profiled_seconds = sum(timed(call, device)[0] for _ in range(calls))
     synchronize(device)
     with flop_counter() as counter:
         call()
-    counts, shares = {}, {}
-    for event in recorded.key_averages():
-        on_device = event.device_type == DeviceType.CUDA
-        if on_device != (device.type == "cuda"):
-            continue
-        own = event.self_device_time_total if on_device else event.self_cpu_time_total
-        counts[event.key] = round(event.count / calls)
-        shares[event.key] = own / 1e6 / taken
-    ordered = sorted(shares, key=lambda name: -shares[name])
-    flops = counter.get_total_flops()
-    return Profile(seconds, flops, counts, {name: shares[name] for name in ordered})
-
-
-def _row(target: Target, found: Profile, peak: float) -> dict[str, str]:
-    top = list(found.shares)[:_MOST]
-    named = (
-        f"`{name[:_LONGEST_NAME]}` x {found.counts[name]}: {found.shares[name]:.0%}" for name in top
+    events = {event.key: event for event in recorded.key_averages() if event.device_type == kind}
+    own = "self_device_time_total" if kind == DeviceType.CUDA else "self_cpu_time_total"
+    shares = {key: getattr(event, own) / 1e6 / profiled_seconds for key, event in events.items()}
+    return Profile(
+        seconds=seconds,
+        flops=counter.get_total_flops(),
+        counts={key: round(event.count / calls) for key, event in events.items()},
+        shares=dict(sorted(shares.items(), key=lambda item: -item[1])),
     )
-    rest = max(0.0, 1 - sum(found.shares.values()))
+
+
+def _row(target: Target, call: Profile, peak: float) -> dict[str, str]:
+    largest = [
+        f"`{name[:_MAX_NAME]}` x {call.counts[name]}: {share:.0%}"
+        for name, share in list(call.shares.items())[:_MAX_LISTED]
+    ]
     return {
         "target": target.what,
         "measured": target.measured,
-        "call": duration(found.seconds),
-        "products alone": duration(found.flops / peak) if found.flops else "-",
-        "operators": f"{sum(found.counts.values()):,}",
-        "most time": ", ".join(named),
-        "in none": f"{rest:.0%}",
+        "call": duration(call.seconds),
+        "products alone": duration(call.flops / peak) if call.flops else "-",
+        "operators": f"{sum(call.counts.values()):,}",
+        "most time": ", ".join(largest),
+        "in none": f"{max(0.0, 1 - sum(call.shares.values())):.0%}",
     }

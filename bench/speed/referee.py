@@ -1,8 +1,11 @@
-"""Whether a search found the nearest codes: float64 on some rows, the best of all on the others.
+"""Whether searches found the nearest codes: float64 on some rows, the best search on the others.
 
-Margin rule: a code may be further than the nearest by 1e-5 of its squared distance, or by what
+A code is wrong if it is further than the nearest by a margin: 1e-5 of the squared distance, or what
 float32 cannot resolve in |x|^2 - 2 <x, c> + |c|^2, the form that most libraries compute.
 """
+
+import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,55 +15,53 @@ from torch import Tensor
 _ROWS = 256  # searched in float64
 _RELATIVE = 1e-5
 _RESOLUTION = 2.0**-20  # of the squared lengths; float32 has 24 bits
-_TILE_NUMBERS = 1 << 22
+_CHUNK_NUMBERS = 1 << 22
 
 
-class Referee:
-    """Judges searches of the same latents and codes by the distances of what they found.
+def wrong_rows(
+    latents: Float[Tensor, "n d"],
+    codes: Float[Tensor, "v d"],
+    answers: Sequence[Int[Tensor, " _"]],
+    *,
+    spherical: bool = False,
+) -> list[int]:
+    """Counts in each answer the rows with a code that is further than the nearest one known.
 
     Args:
         latents: the queries.
         codes: the codebook.
+        answers: the indices that each search found.
         spherical: compare directions.
     """
+    latents, codes = latents.double(), codes.double()
+    if spherical:
+        latents, codes = F.normalize(latents, dim=1), F.normalize(codes, dim=1)
+    rows = torch.linspace(0, len(latents) - 1, min(_ROWS, len(latents))).long().to(latents.device)
+    searched = latents.new_full((len(latents),), torch.inf)
+    searched[rows] = _least_distances(latents[rows], codes)
+    distances = [_distances(latents, codes, indices) for indices in answers]
+    least = functools.reduce(torch.minimum, distances, searched)
+    lengths = latents.square().sum(dim=1) + codes.square().sum(dim=1).mean()
+    margin = torch.maximum(_RELATIVE * least, _RESOLUTION * lengths)
+    return [int((distance > least + margin).sum()) for distance in distances]
 
-    def __init__(
-        self, latents: Float[Tensor, "n d"], codes: Float[Tensor, "v d"], *, spherical: bool = False
-    ) -> None:
-        self._latents, self._codes = latents.double(), codes.double()
-        if spherical:
-            self._latents = F.normalize(self._latents, dim=1)
-            self._codes = F.normalize(self._codes, dim=1)
-        self._least = self._latents.new_full((len(latents),), torch.inf)
-        rows = torch.linspace(0, len(latents) - 1, min(_ROWS, len(latents))).long()
-        rows = rows.to(latents.device)
-        self._least[rows] = self._brute_force(rows)
 
-    def learn(self, indices: Int[Tensor, " m"]) -> None:
-        """Takes over what is nearer than all that is known so far."""
-        self._least = torch.minimum(self._least, self._distances(indices))
+def _distances(
+    latents: Float[Tensor, "n d"], codes: Float[Tensor, "v d"], indices: Int[Tensor, " m"]
+) -> Float[Tensor, " n"]:
+    """Squared distances to the codes of an answer; infinite without such a code or row."""
+    if len(indices) != len(latents):
+        return latents.new_full((len(latents),), torch.inf)
+    known = (indices >= 0) & (indices < len(codes))
+    distances = (latents - codes[torch.where(known, indices, 0)]).square().sum(dim=1)
+    return torch.where(known, distances, torch.inf)
 
-    def wrong(self, indices: Int[Tensor, " m"]) -> int:
-        """How many rows have a code further than the nearest known by more than the margin."""
-        lengths = self._latents.square().sum(dim=1) + self._codes.square().sum(dim=1).mean()
-        margin = torch.maximum(_RELATIVE * self._least, _RESOLUTION * lengths)
-        return int((self._distances(indices) > self._least + margin).sum())
 
-    def _distances(self, indices: Int[Tensor, " m"]) -> Float[Tensor, " n"]:
-        """Squared distances to the codes found; infinite where there is no such code or row."""
-        if indices.shape != self._least.shape:
-            return torch.full_like(self._least, torch.inf)
-        known = (indices >= 0) & (indices < len(self._codes))
-        codes = self._codes[torch.where(known, indices, 0)]
-        distances = (self._latents - codes).square().sum(dim=1)
-        return torch.where(known, distances, torch.inf)
-
-    def _brute_force(self, rows: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
-        size = max(1, _TILE_NUMBERS // len(self._codes))
-        least = [
-            torch.cdist(
-                self._latents[part], self._codes, compute_mode="use_mm_for_euclid_dist"
-            ).amin(dim=1)
-            for part in rows.split(size)
-        ]
-        return torch.cat(least).square()
+def _least_distances(
+    latents: Float[Tensor, "m d"], codes: Float[Tensor, "v d"]
+) -> Float[Tensor, " m"]:
+    chunks = latents.split(max(1, _CHUNK_NUMBERS // len(codes)))
+    mode = "use_mm_for_euclid_dist"
+    return torch.cat(
+        [torch.cdist(chunk, codes, compute_mode=mode).amin(dim=1) for chunk in chunks]
+    ).square()

@@ -1,8 +1,8 @@
-"""The real training step of `bench.training.trainer`, one call at a time."""
+"""Training steps as `bench.training.trainer` does them, timed in turns."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,15 @@ from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig, parse, register_schema
 from bench.data import Batch, ImageSet, load_data, training_batches
+from bench.speed.comparison import Comparison, Contender, Grid, Measurement
+from bench.speed.page import Call
+from bench.training.interrupt import StopRequest
 from bench.training.networks import Modules, build_modules
 from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
+from quantizers.base import deferred_finite_checks
 
+WARM_UP = 2  # steps; the second is the first measured call
 _CONF = str(Path(__file__).parent.parent / "conf")
 _RATE = 10.0  # bits per position; methods without it take their nearest
 
@@ -65,6 +70,18 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
+    def trainer(self, directory: Path) -> Trainer:
+        """A fresh trainer of the run."""
+        return Trainer(
+            self.config,
+            self.modules(),
+            self.images,
+            directory=directory,
+            device=self.device,
+            autocast=self.autocast,
+            name=self.point.name,
+        )
+
 
 def prepare(config: BenchConfig, device: torch.device) -> Run:
     """Resolves the operating point and opens the data."""
@@ -80,8 +97,68 @@ def _images(name: str, image_size: int, root: str | None) -> ImageSet:
     return load_data(name, image_size=image_size, root=root).train
 
 
-def quantizer_alone(run: Run) -> Callable[[], None]:
-    """Forward, backward and update of a run's quantizer, on normal latents of a batch's shape."""
+def compare_steps(
+    runs: Mapping[str, Run],
+    grid: Grid[Any],
+    *,
+    others: Mapping[str, Contender] | None = None,
+    repeat: int = 1,
+    required: Sequence[str] = (),
+    stop: StopRequest | None = None,
+) -> dict[str, Measurement]:
+    """Training steps of several runs in turns, all on the same batches.
+
+    The global random generators stay as they were. On CUDA the checks of the latents are deferred,
+    as in the trainer.
+
+    Args:
+        runs: by label.
+        grid: rounds and their seconds.
+        others: contenders that take turns with the steps.
+        repeat: steps timed together.
+        required: as in `Comparison`.
+        stop: ends the turns after a round.
+    """
+    first = next(iter(runs.values()))
+    on_cuda = first.device.type == "cuda"
+    batches = list(first.batches(WARM_UP + grid.rounds))
+    devices = [first.device.index or 0] if on_cuda else []
+    with (
+        TemporaryDirectory() as folder,
+        torch.random.fork_rng(devices=devices),
+        deferred_finite_checks() if on_cuda else nullcontext(lambda: None) as check_latents,
+    ):
+        steps = {
+            label: Contender(functools.partial(step_call, run, batches, Path(folder) / str(number)))
+            for number, (label, run) in enumerate(runs.items())
+        }
+        measured = Comparison(
+            {**steps, **(others or {})},
+            first.device,
+            rounds=grid.rounds,
+            seconds=grid.size_seconds,
+            warm_up=WARM_UP - 1,
+            repeat=repeat,
+            once=False,
+            required=required,
+        ).measure(stop)
+        check_latents()
+    return measured
+
+
+def step_call(run: Run, batches: Sequence[Batch], directory: Path) -> Call:
+    """One training step on batches read before, without log and checkpoint."""
+    trainer = run.trainer(directory)
+
+    def call() -> None:
+        trainer.step_on(batches[trainer.step % len(batches)])
+        trainer.step_window.restart()  # drops what the log would have been made of
+
+    return call
+
+
+def quantizer_call(run: Run) -> Call:
+    """Forward, backward and update of only the quantizer, on normal latents of a batch's shape."""
     recipe = run.config.recipe
     with torch.random.fork_rng():
         autoencoder = run.modules().autoencoder
@@ -99,43 +176,3 @@ def quantizer_alone(run: Run) -> Callable[[], None]:
         quantizer.update()
 
     return call
-
-
-class Stepper:
-    """Does one training step a call, on batches read before."""
-
-    def __init__(self, run: Run, batches: list[Batch], directory: Path) -> None:
-        self.run = run
-        self._batches = batches
-        self._trainer = Trainer(
-            run.config,
-            run.modules(),
-            run.images,
-            directory=directory,
-            device=run.device,
-            autocast=run.autocast,
-            name=run.point.name,
-        )
-
-    def __call__(self) -> None:
-        batch = self._batches[self._trainer.step % len(self._batches)]
-        self._trainer.step_on(batch)
-
-    def forget(self) -> None:
-        """Drops what the log would have been made of."""
-        self._trainer.step_window.restart()
-
-
-@contextmanager
-def steppers(runs: dict[str, Run], batches: int) -> Iterator[dict[str, Stepper]]:
-    """One stepper a run, all on the same batches; the random generators stay as they were."""
-    with TemporaryDirectory() as folder, torch.random.fork_rng(devices=_devices(runs)):
-        shared = list(next(iter(runs.values())).batches(batches))
-        yield {
-            name: Stepper(run, shared, Path(folder) / str(number))
-            for number, (name, run) in enumerate(runs.items())
-        }
-
-
-def _devices(runs: dict[str, Run]) -> list[Any]:
-    return sorted({run.device.index or 0 for run in runs.values() if run.device.type == "cuda"})

@@ -1,25 +1,30 @@
 import os
 import re
 import signal
+import time
 
 import pytest
 import torch
 
 from bench.speed import __main__ as command
-from bench.speed import entropy, search, startup
-from bench.speed.__main__ import SECTIONS, main
-from bench.speed.page import Section, duration, markdown, megabytes
+from bench.speed import code_search, exact_entropies, startup
+from bench.speed.__main__ import DEFAULTS, SECTIONS, main
+from bench.speed.code_search import Size
+from bench.speed.comparison import Grid
+from bench.speed.page import Section, Target, duration, markdown, megabytes, times
 from bench.speed.profile import profiled
-from bench.speed.targets import Target, at_least, at_most, times
+from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    grid = search.Grid((32,), (8,), (2,), 1, 0.1, 5.0, queries=50, query_codes=16)
-    monkeypatch.setitem(search.GRIDS, "small", grid)
-    monkeypatch.setitem(entropy.GRIDS, "small", entropy.Size(6, 32, 8, 1))
+    monkeypatch.setitem(code_search.GRIDS, "small", Grid([Size(32, 8, 2)], 1, 0.1, 50.0))
+    monkeypatch.setattr(code_search, "QUERIES", ())
+    monkeypatch.setattr(code_search, "warm_up", lambda *_: None)
+    sizes = [exact_entropies.Size(6, 32, 8)]
+    monkeypatch.setitem(exact_entropies.GRIDS, "small", Grid(sizes, 1))
 
 
 def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys, monkeypatch):
@@ -35,14 +40,14 @@ def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys
         assert fact in page
     shown = capsys.readouterr()
     assert f"written: {tmp_path / 'speed.md'}" in shown.out
-    assert "search: N=32 V=8 d=2" in shown.err
+    assert "search: N=32, V=8, d=2" in shown.err
 
 
 def test_a_section_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     def broken(*_, **__):
         raise RuntimeError("no kernel")
 
-    monkeypatch.setattr(search, "measure", broken)
+    monkeypatch.setattr(code_search, "section", broken)
     assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 1
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert "## Search\n\nFailed: RuntimeError: no kernel" in page
@@ -51,12 +56,12 @@ def test_a_section_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatc
 
 
 def test_a_request_to_stop_keeps_what_there_is_and_begins_nothing(tmp_path, monkeypatch, capsys):
-    def interrupted(grid, device, *, stop):
+    def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
-        return measured(grid, device, stop=stop)
+        return measured(*arguments)
 
-    measured = search.measure
-    monkeypatch.setattr(search, "measure", interrupted)
+    measured = code_search.section
+    monkeypatch.setattr(code_search, "section", interrupted)
     assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert "Left out for lack of time: the last 1 of 1 sizes." in page
@@ -71,7 +76,7 @@ def test_a_second_one_ends_at_once_and_the_page_holds_the_sections_before(
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(entropy, "measure", interrupted)
+    monkeypatch.setattr(exact_entropies, "section", interrupted)
     assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert "## Nearest-code search" in page
@@ -79,7 +84,7 @@ def test_a_second_one_ends_at_once_and_the_page_holds_the_sections_before(
 
 
 def test_targets_that_are_missed_get_a_profile_of_their_call(tmp_path, monkeypatch):
-    def missed(grid, device, *, stop):
+    def missed(*_):
         a = torch.ones(64, 64)
         targets = [
             Target("fast", "9 times (a)", False, lambda: lambda: (a @ a).exp()),
@@ -88,7 +93,7 @@ def test_targets_that_are_missed_get_a_profile_of_their_call(tmp_path, monkeypat
         ]
         return Section("Search", "Text.", [], targets)
 
-    monkeypatch.setattr(search, "measure", missed)
+    monkeypatch.setattr(code_search, "section", missed)
     assert main(["sections=search", f"leaderboards={tmp_path}", "device=cpu"]) == 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     profile = page[page.index("## Where time goes") : page.index("## Machine")]
@@ -111,7 +116,7 @@ def test_a_profile_has_own_times_as_shares_and_counts_of_one_call():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("section=search", "unknown option 'section=search'; known: sections="),
+        ("section=search", "unknown option 'section=search'; known: .*sections="),
         ("sections=serach", "unknown section 'serach'.*did you mean 'search'"),
         ("grid=large", "unknown grid 'large'; known: full, small"),
         ("device=tpu", "unknown device 'tpu'"),
@@ -120,7 +125,7 @@ def test_a_profile_has_own_times_as_shares_and_counts_of_one_call():
     ],
 )
 def test_a_typo_is_one_line(tmp_path, capsys, word, message):
-    assert main(["device=cpu", word, f"leaderboards={tmp_path}"]) == 2
+    assert main([word, f"leaderboards={tmp_path}"]) == 2
     shown = capsys.readouterr().err
     assert re.search(message, shown)
     assert shown.count("\n") == 1
@@ -136,7 +141,7 @@ def test_cuda_without_a_device_says_what_to_type(tmp_path, capsys):
 def test_help_shows_every_option_and_section(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for word in (*(f"{option}=" for option in command._OPTIONS), *SECTIONS):
+    for word in (*(f"{option}=" for option in DEFAULTS), *SECTIONS):
         assert word in shown
 
 
@@ -144,12 +149,11 @@ def test_help_shows_every_option_and_section(capsys):
     ("name", "file"),
     [("NVIDIA H200", "speed-h200.md"), ("NVIDIA H100 80GB HBM3", "speed-h100-80gb-hbm3.md")],
 )
-def test_the_page_of_a_gpu_is_named_by_it(monkeypatch, name, file):
-    monkeypatch.setattr(command, "_name", lambda device: name)
-    assert command._file_name(torch.device("cuda"), "small") == file
-    assert command._file_name(torch.device("cuda"), "full") == file.replace(".md", "-full.md")
-    assert command._file_name(torch.device("cpu"), "small") == "speed.md"
-    assert command._file_name(torch.device("cpu"), "full") == "speed-full.md"
+def test_the_page_of_a_gpu_is_named_after_it(name, file):
+    assert command._file_name(name, "cuda", "small") == file
+    assert command._file_name(name, "cuda", "full") == file.replace(".md", "-full.md")
+    assert command._file_name("Xeon", "cpu", "small") == "speed.md"
+    assert command._file_name("Xeon", "cpu", "full") == "speed-full.md"
 
 
 def test_the_page_has_a_verdict_beside_every_target():
@@ -167,15 +171,15 @@ def test_the_page_has_a_verdict_beside_every_target():
 
 
 def test_a_target_is_judged_by_its_worst_value():
-    values = {"a": 1.0, "b": 2.0}
-    assert at_most("t", values, 2.0, times) == Target("t", "2 times (b)", True)
-    assert at_most("t", values, 1.9, times).reached is False
-    assert at_least("t", values, 1.0, times) == Target("t", "1 times (a)", True)
-    assert at_least("t", values, 1.1, times).reached is False
+    values = {"a": 1.0, "b": 2.0, "not measured": None}
+    assert Target.of("t", values, times, at_most=2.0) == Target("t", "2 times (b)", True)
+    assert Target.of("t", values, times, at_most=1.9).reached is False
+    assert Target.of("t", values, times, at_least=1.0) == Target("t", "1 times (a)", True)
+    assert Target.of("t", values, times, at_least=1.1).reached is False
     calls = {"a": lambda: None, "b": lambda: len}
-    assert at_most("t", values, 1.9, times, calls).set_out is calls["b"]
-    assert at_least("t", values, 1.1, times, calls).set_out is calls["a"]
-    assert at_most("t", {}, 1.0, times) == at_least("t", {}, 1.0, times) == Target("t", "-", None)
+    assert Target.of("t", values, times, at_most=1.9, calls=calls).make_call is calls["b"]
+    assert Target.of("t", values, times, at_least=1.1, calls=calls).make_call is calls["a"]
+    assert Target.of("t", {"a": None}, times, at_most=1.0) == Target("t", "-", None)
 
 
 def test_numbers_have_units():
@@ -184,26 +188,24 @@ def test_numbers_have_units():
 
 
 def test_start_up_is_the_difference_to_torch(monkeypatch):
-    calls = []
+    def pretended(bytecode, *words):
+        text = " ".join(words)
+        time.sleep(0.1 if "--help" in text else 0.03)
+        return "0.09" if "quantizers" in text else ""
 
-    def pretended(*words):
-        calls.append(words)
-        text, compiles = " ".join(words), len(calls) <= 3
-        seconds = 50.0 if compiles else 5.0 if "import torch" in text else 6.6
-        return seconds, f"4.0 {0.9 if compiles else 0.09}\n" if "quantizers" in text else ""
-
-    monkeypatch.setattr(startup, "_run", pretended)
-    section = startup.measure(1)
-    assert [row["time"] for row in section.rows] == ["5 s", "6.6 s", "90 ms"]
-    added, shown = section.targets
-    assert added.reached
-    assert added.measured == "90 ms (added)"
-    assert shown.reached is False
-    assert shown.measured == "+1.60 s (difference)"
+    monkeypatch.setattr(startup, "run", pretended)
+    page = startup.section(Grid((), 1), CPU, StopRequest())
+    assert [row["process"] for row in page.rows] == [
+        "`python -c 'import torch'`",
+        "`python -m bench.run --help`",
+        "`import quantizers`, after torch",
+    ]
+    added, shown = page.targets
+    assert (added.measured, added.reached) == ("90 ms (added)", True)
+    assert (shown.measured[:2], shown.reached) == ("+0", True)
 
 
 @pytest.mark.slow
 def test_start_up_runs_in_fresh_processes():
-    section = startup.measure(1)
-    assert len(section.rows) == 3
-    assert all(target.reached is not None for target in section.targets)
+    page = startup.section(Grid((), 1), CPU, StopRequest())
+    assert all(target.reached is not None for target in page.targets)

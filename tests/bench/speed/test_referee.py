@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bench.speed.referee import Referee
+from bench.speed.referee import wrong_rows
 
 
 @pytest.fixture
@@ -20,45 +20,38 @@ def right(latents, codes):
 
 
 def test_the_nearest_codes_are_right(latents, codes, right):
-    assert Referee(latents, codes).wrong(right) == 0
+    assert wrong_rows(latents, codes, [right]) == [0]
 
 
-def test_one_wrong_row_among_those_searched_in_float64_is_found(latents, codes, right):
+def test_one_wrong_row_among_those_searched_in_float64_is_counted(latents, codes, right):
     right[0] = (right[0] + 1) % 64
-    assert Referee(latents, codes).wrong(right) == 1
+    assert wrong_rows(latents, codes, [right]) == [1]
 
 
-def test_a_wrong_row_elsewhere_is_found_once_another_search_found_better(latents, codes, right):
-    referee, found = Referee(latents, codes), right.clone()
-    found[1] = (right[1] + 1) % 64
-    assert referee.wrong(found) == 0
-    referee.learn(right)
-    assert referee.wrong(found) == 1
+def test_a_wrong_row_elsewhere_is_counted_if_another_search_did_better(latents, codes, right):
+    other = right.clone()
+    other[1] = (right[1] + 1) % 64
+    assert wrong_rows(latents, codes, [other]) == [0]
+    assert wrong_rows(latents, codes, [other, right]) == [1, 0]
 
 
 def test_an_index_of_no_code_and_a_missing_row_are_wrong(latents, codes, right):
-    referee = Referee(latents, codes)
-    referee.learn(right)
-    found = right.clone()
-    found[5], found[6] = 64, -1
-    assert referee.wrong(found) == 2
-    assert referee.wrong(right[1:]) == len(latents)
+    other = right.clone()
+    other[5], other[6] = 64, -1
+    assert wrong_rows(latents, codes, [right, other, right[1:]]) == [0, 2, len(latents)]
 
 
 def test_either_of_two_equal_codes_is_right(latents, codes, right):
-    doubled = torch.cat([codes, codes])
-    assert Referee(latents, doubled).wrong(right + 64) == 0
+    assert wrong_rows(latents, torch.cat([codes, codes]), [right + 64]) == [0]
 
 
 def test_what_float32_cannot_tell_apart_is_right_and_what_it_can_is_not():
     latents, codes = torch.full((300, 1), 1.0), torch.tensor([[1.0], [1.0002], [1.01]])
-    referee = Referee(latents, codes)
-    assert referee.wrong(torch.ones(300, dtype=torch.int64)) == 0
-    assert referee.wrong(torch.full((300,), 2)) >= 256
+    answers = [torch.ones(300, dtype=torch.int64), torch.full((300,), 2)]
+    assert wrong_rows(latents, codes, answers) == [0, 300]
 
 
 def test_on_the_sphere_only_directions_count(latents, codes):
-    cosines = torch.nn.functional.normalize(codes, dim=1) @ latents.T
-    found = cosines.argmax(dim=0)
-    assert Referee(latents, codes, spherical=True).wrong(found) == 0
-    assert Referee(latents, codes).wrong(found) > 0
+    indices = (torch.nn.functional.normalize(codes, dim=1) @ latents.T).argmax(dim=0)
+    assert wrong_rows(latents, codes, [indices], spherical=True) == [0]
+    assert wrong_rows(latents, codes, [indices])[0] > 0

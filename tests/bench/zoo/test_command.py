@@ -2,28 +2,28 @@ import re
 
 import pytest
 
-from bench.zoo import main
-from bench.zoo.facts import facts, section
-from quantizers import Quantizer, available, lookup
+from bench.zoo.__main__ import main
+from bench.zoo.facts import Facts, facts, papers, section, summary
+from quantizers import Quantizer, available
 from quantizers.none import NoQuantizer
 from quantizers.registry import _QUANTIZERS
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("zoo")
-    assert main([f"leaderboards={folder}"]) == 0
-    return (folder / "zoo.md").read_text(encoding="utf-8")
+def methods() -> list[Facts]:
+    return [facts(name) for name in available()]
 
 
-def test_every_method_has_a_row_and_a_section(page):
-    for name in available():
-        assert f"[`{name}`](#{name})" in page
-        assert f"\n## {name}\n" in page
+def test_every_method_has_a_row_and_a_section(methods):
+    assert [method.name for method in methods] == available()
+    for method in methods:
+        assert f"[`{method.name}`](#{method.name})" in summary(methods)
+        assert f"| `{method.name}` " in papers(methods)
+        assert section(method).startswith(f"## {method.name}\n")
 
 
 def test_check_notices_a_stale_page_and_writes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("quantizers.available", lambda: ["bsq", "fsq"])
+    monkeypatch.setattr("quantizers.available", lambda: ["none"])
     path = tmp_path / "zoo.md"
     assert main([f"leaderboards={tmp_path}", "check=true"]) == 1
     assert not path.exists()
@@ -34,6 +34,32 @@ def test_check_notices_a_stale_page_and_writes_nothing(tmp_path, monkeypatch, ca
     assert main([f"leaderboards={tmp_path}", "check=true"]) == 1
     assert path.read_text(encoding="utf-8") == page + "x"
     assert "out of date" in capsys.readouterr().out
+
+
+def test_the_list_of_methods_in_a_file_is_renewed_and_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("quantizers.available", lambda: ["none"])
+    path = tmp_path / "README.md"
+    path.write_text("Before.\n<!-- BEGIN methods -->\nold\n<!-- END -->\nAfter.\n")
+    assert main([f"readme={path}", "check=true"]) == 1
+    assert main([f"readme={path}"]) == 0
+    text = path.read_text(encoding="utf-8")
+    assert re.fullmatch(
+        r"Before\.\n<!-- .+\n\| method .+`quantizers/none\.py` \|\n<!-- END -->\nAfter\.\n",
+        text,
+        re.DOTALL,
+    )
+    assert main([f"readme={path}", "check=true"]) == 0
+    path.write_text("Nothing.")
+    assert main([f"readme={path}"]) == 2
+    assert "has no lines <!-- BEGIN methods -->" in capsys.readouterr().err
+
+
+def test_papers_are_those_cited_before_the_deviations():
+    vit, llamagen = facts("cosine_vq").papers
+    title = "Vector-quantized Image Modeling with Improved VQGAN"
+    assert vit == (f"[{title}](https://arxiv.org/abs/2110.04627)", "2022")
+    assert llamagen == ("[Sun et al. 2024](https://arxiv.org/abs/2406.06525)", "")
+    assert not facts("none").papers
 
 
 def test_facts_are_read_from_file_yaml_and_constructor():
@@ -63,12 +89,10 @@ def test_a_control_says_what_it_bounds():
     assert "- control: upper bound" in section(facts("none"))
 
 
-def test_every_method_but_a_control_names_its_paper(page):
-    links = re.findall(r"^- paper: (?:\[.+\]\((\S+)\)|-)$", page, flags=re.MULTILINE)
-    assert len(links) == len(available())
-    assert not any(link.endswith((".", ":", ",", ";")) for link in links)
-    contenders = [name for name in available() if lookup(name).control is None]
-    assert sum(bool(link) for link in links) >= len(contenders)
+def test_every_method_except_controls_names_its_paper(methods):
+    for method in methods:
+        assert method.papers or method.cls.control
+        assert re.fullmatch(r"\[.+\]\(\S+[^\s.:,;]\)|-", method.paper)
 
 
 class Plugin(NoQuantizer):
@@ -79,14 +103,14 @@ Plugin.__module__ = __name__
 
 
 def test_a_plugin_without_paper_or_formula_has_dashes(monkeypatch):
-    monkeypatch.setitem(_QUANTIZERS, "plugin", Plugin)
+    monkeypatch.setitem(_QUANTIZERS._factories, "plugin", Plugin)
     plugin = facts("plugin")
     assert (plugin.paper, plugin.formula, plugin.deviations) == ("-", "-", "-")
 
 
 def test_a_method_of_the_package_without_a_formula_is_an_error(monkeypatch, tmp_path, capsys):
     bare = type("Bare", (Quantizer,), {"__module__": "quantizers.none", "__doc__": "No formula."})
-    monkeypatch.setitem(_QUANTIZERS, "bare", bare)
+    monkeypatch.setitem(_QUANTIZERS._factories, "bare", bare)
     assert main([f"leaderboards={tmp_path}"]) == 2
     message = capsys.readouterr().err
     assert "quantizer bare has no formula" in message
@@ -96,4 +120,4 @@ def test_a_method_of_the_package_without_a_formula_is_an_error(monkeypatch, tmp_
 
 def test_an_unknown_option_is_named(capsys):
     assert main(["chek=true"]) == 2
-    assert "unknown option 'chek=true'; known: leaderboards=" in capsys.readouterr().err
+    assert "unknown option 'chek=true'; known: check=, leaderboards=" in capsys.readouterr().err

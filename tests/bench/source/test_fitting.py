@@ -8,9 +8,9 @@ from torch import nn
 
 from bench.conf.methods import node, rates
 from bench.conf.schema import ConfigError
+from bench.source.fitting import Measurement, code_length, fit_to, measure
 from bench.source.report import lloyd_max_gap_db
 from bench.source.sources import SOURCES
-from bench.source.train import Measurement, code_length, measure, subject
 from quantizers import Quantizer, QuantizerOutput, available, build
 from quantizers.estimators import straight_through
 from quantizers.registry import _QUANTIZERS
@@ -21,7 +21,7 @@ STEPS = 200
 
 @pytest.fixture(autouse=True)
 def few_vectors(monkeypatch):
-    monkeypatch.setattr("bench.source.train.VECTORS", 1 << 13)
+    monkeypatch.setattr("bench.source.fitting.VECTORS", 1 << 13)
 
 
 class WrongSignLFQ(Quantizer):
@@ -73,8 +73,8 @@ def run(
     name: str, source: str = "gaussian", dimension: int = 2, *, rate: float = 8.0, **options
 ) -> Measurement:
     steps = options.pop("steps", STEPS)
-    chosen = subject(node(name) | options, dimension, rate)
-    return measure(chosen, SOURCES[source](dimension), steps=steps, learning_rate=0.02, seed=0)
+    fitted = fit_to(node(name) | options, dimension, rate)
+    return measure(fitted, SOURCES[source](dimension), steps=steps, learning_rate=0.02, seed=0)
 
 
 def gap(row: Measurement) -> float:

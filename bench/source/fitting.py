@@ -1,8 +1,8 @@
-"""Trains one quantizer alone on one source, and measures its rate and distortion.
+"""Trains one quantizer on one source and measures its rate and distortion.
 
-The frame is as small as it can be. A method whose width is free at its rate gets the source's
-vectors as they are; any other gets a linear layer from the source's dimension to its latent. For
-all methods a linear layer after the quantizer gives back scale and dimension.
+The frame is as small as possible. A method that leaves its width free at a rate gets the source's
+vectors unchanged; any other gets a linear layer from the source's dimension to its latent. After
+the quantizer a linear layer restores scale and dimension for all methods.
 """
 
 import math
@@ -22,16 +22,16 @@ from bench.training.seeds import random_stream, stream_seed
 from quantizers import NonFiniteLatentError, Quantizer
 
 BATCH_SIZE = 512
-VECTORS = 1 << 15  # on which distortion is measured, and as many for the arithmetic code
+VECTORS = 1 << 15  # to measure distortion, and the same number for the arithmetic code
 _JOINT_BITS = 62  # one int64 numbers the codes of all codebooks together
 
 
 @dataclass(frozen=True)
-class Subject:
+class Fitted:
     """A quantizer for a source of some dimension, with every hyper-parameter set.
 
     Attributes:
-        matched: the latent is as wide as the source because the method leaves its width free.
+        matched: whether the latent is as wide as the source, so no layer before it is needed.
     """
 
     point: OperatingPoint
@@ -79,7 +79,7 @@ class Measurement:
 
 
 class Frame(nn.Module):
-    """A quantizer between two linear layers, of which the first may be left out."""
+    """A quantizer between two linear layers; the first one is optional."""
 
     def __init__(self, quantizer: Quantizer, dimension: int, *, matched: bool) -> None:
         super().__init__()
@@ -96,11 +96,11 @@ class Frame(nn.Module):
         return self.after(output.quantized), output.indices, output.losses
 
 
-def subject(node: Mapping[str, Any], dimension: int, rate: float) -> Subject:
-    """Fits a method to a dimension where it can be done without changing its rate.
+def fit_to(configuration: Mapping[str, Any], dimension: int, rate: float) -> Fitted:
+    """Fits a method's width to a dimension if that does not change its rate.
 
     Args:
-        node: as in `resolve`: `name`, optionally `rates`, and hyper-parameters.
+        configuration: as in `resolve`: `name`, optionally `rates`, and hyper-parameters.
         dimension: of the source.
         rate: bits per vector of the source.
 
@@ -108,43 +108,43 @@ def subject(node: Mapping[str, Any], dimension: int, rate: float) -> Subject:
         ConfigError: see `resolve`.
     """
     with torch.random.fork_rng():  # `resolve` builds quantizers
-        point = resolve(node, rate)
-        wider = _as_wide_as(node, point, dimension)
+        point = resolve(configuration, rate)
+        wider = _as_wide_as(configuration, point, dimension)
         if wider == point.hyperparameters:
-            return Subject(point, matched=False)
+            return Fitted(point, matched=False)
         try:
-            fitted = resolve({"name": node["name"], **wider}, rate)
-        except ConfigError:  # another width is another rate, or none that the method takes
-            return Subject(point, matched=False)
-    same_rate = fitted.bits_per_position == point.bits_per_position
-    return Subject(fitted, matched=True) if same_rate else Subject(point, matched=False)
+            matched = resolve({"name": configuration["name"], **wider}, rate)
+        except ConfigError:  # the width changes the rate, or the method refuses it
+            return Fitted(point, matched=False)
+    same_rate = matched.bits_per_position == point.bits_per_position
+    return Fitted(matched, matched=True) if same_rate else Fitted(point, matched=False)
 
 
 def measure(
-    chosen: Subject, source: Source, *, steps: int, learning_rate: float, seed: int
+    fitted: Fitted, source: Source, *, steps: int, learning_rate: float, seed: int
 ) -> Measurement:
     """Trains on fresh vectors in every step, then measures on vectors never seen.
 
     Args:
-        chosen: what to train.
+        fitted: what to train.
         source: of all vectors.
         steps: of Adam.
         learning_rate: at the first step; half a cosine takes it to 0.
-        seed: decides weights, vectors and noise.
+        seed: sets the seed for weights, vectors and noise.
 
     Raises:
         ConfigError: more codes than one integer can number.
     """
-    if chosen.point.bits_per_position > _JOINT_BITS and chosen.point.control is None:
+    if fitted.point.bits_per_position > _JOINT_BITS and fitted.point.control is None:
         raise ConfigError(
-            f"quantizer {chosen.point.name} has {chosen.point.bits_per_position:.4g} bits per "
+            f"quantizer {fitted.point.name} has {fitted.point.bits_per_position:.4g} bits per "
             f"vector; sources are measured up to {_JOINT_BITS}"
         )
     dimension = source.dimension
     with random_stream(seed, "init_quantizer"):
-        quantizer = chosen.point.build()
+        quantizer = fitted.point.build()
     with random_stream(seed, "init_frame"):
-        frame = Frame(quantizer, dimension, matched=chosen.matched)
+        frame = Frame(quantizer, dimension, matched=fitted.matched)
     generator = torch.Generator().manual_seed(stream_seed(seed, "data"))
     try:
         with random_stream(seed, "quantizer_noise"):
@@ -156,7 +156,7 @@ def measure(
         distortion = coded = usage = math.nan
     nominal = quantizer.bits_per_position / dimension
     return Measurement(
-        point=chosen.point,
+        point=fitted.point,
         source=source,
         map_parameters=sum(parameter.numel() for parameter in frame.before.parameters()),
         nominal_rate=nominal,
@@ -166,9 +166,11 @@ def measure(
     )
 
 
-def _as_wide_as(node: Mapping[str, Any], point: OperatingPoint, dimension: int) -> dict[str, Any]:
-    """The hyper-parameters with a latent of some width, where one of them sets nothing else."""
-    set_by_rate = {key for setting in node.get("rates", {}).values() for key in setting}
+def _as_wide_as(
+    configuration: Mapping[str, Any], point: OperatingPoint, dimension: int
+) -> dict[str, Any]:
+    """The hyper-parameters with a latent of this width, if one of them sets only the width."""
+    set_by_rate = {key for setting in configuration.get("rates", {}).values() for key in setting}
     wider = dict(point.hyperparameters)
     if "latent_channels" in wider and "latent_channels" not in set_by_rate:
         wider["latent_channels"] = dimension
@@ -201,9 +203,9 @@ def _evaluate(
     """Distortion, bits per vector and usage of the test vectors."""
     errors, indices = [], []
     for x in torch.cat([known, test]).split(BATCH_SIZE):
-        reconstruction, chosen, _ = frame(x)
+        reconstruction, codes, _ = frame(x)
         errors.append((reconstruction - x).double().square().mean(dim=1))
-        indices.append(chosen)
+        indices.append(codes)
     error = float(torch.cat(errors)[len(known) :].mean())
     sizes = frame.quantizer.codebook_sizes
     if not sizes:
@@ -224,13 +226,13 @@ def _joint_numbers(indices: Int[Tensor, "n k"], sizes: tuple[int, ...]) -> Int[T
 def code_length(known: Int[Tensor, " n"], coded: Int[Tensor, " m"], size: int) -> float:
     """Mean bits per symbol under the probabilities (count + 1/2) / (n + size / 2).
 
-    The estimate of Krichevsky and Trofimov, 1981. The counts are those of `known`, so the length
-    can be reached and, up to chance, never is below the entropy.
+    The estimate of Krichevsky and Trofimov, 1981. The counts come from `known`, so the length can
+    be reached and, up to chance, is never below the entropy.
     """
     symbols, counts = known.unique(return_counts=True)
     places = torch.searchsorted(symbols, coded).clamp(max=len(symbols) - 1)
-    found = torch.where(symbols[places] == coded, counts[places], 0)
-    probabilities = (found + 0.5).double() / (len(known) + size / 2)
+    counted = torch.where(symbols[places] == coded, counts[places], 0)
+    probabilities = (counted + 0.5).double() / (len(known) + size / 2)
     return float(-probabilities.log2().mean())
 
 
