@@ -200,6 +200,3 @@ def _data(flat: Mapping[str, Any]) -> DataConfig:
         workers=whole_number("data.workers", str(workers)),
         options=options,
     )
-
-
-ConfigError = UsageError  # the name that other modules still import

@@ -26,8 +26,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic_files import write_text
-from bench.command_line import DONE, FAILED, Options, known_name, run_command, whole_number
-from bench.conf.schema import ConfigError
+from bench.command_line import (
+    DONE,
+    FAILED,
+    Options,
+    UsageError,
+    known_name,
+    run_command,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from bench.source.fitting import Measurement
@@ -56,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         defaults=DEFAULTS,
         arguments=words,
         takes=lambda word: word.startswith("quantizer.") and "=" in word,
-        expected=(ConfigError,),
     )
 
 
@@ -119,7 +125,7 @@ def _measure(
             row = measure(fit_to(configuration, source.dimension, rate), source, **training)
             print(_line(row, time.perf_counter() - started), flush=True)
             rows.append(row)
-    except ConfigError as error:
+    except UsageError as error:
         print(f"skipped: {error}", file=sys.stderr)
     return rows
 

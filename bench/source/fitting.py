@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from bench.command_line import UsageError
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.conf.schema import ConfigError
 from bench.source.sources import Source
 from bench.training.seeds import random_stream, stream_seed
 from quantizers import NonFiniteLatentError, Quantizer
@@ -105,7 +105,7 @@ def fit_to(configuration: Mapping[str, Any], dimension: int, rate: float) -> Fit
         rate: bits per vector of the source.
 
     Raises:
-        ConfigError: see `resolve`.
+        UsageError: see `resolve`.
     """
     with torch.random.fork_rng():  # `resolve` builds quantizers
         point = resolve(configuration, rate)
@@ -114,7 +114,7 @@ def fit_to(configuration: Mapping[str, Any], dimension: int, rate: float) -> Fit
             return Fitted(point, matched=False)
         try:
             matched = resolve({"name": configuration["name"], **wider}, rate)
-        except ConfigError:  # the width changes the rate, or the method refuses it
+        except UsageError:  # the width changes the rate, or the method refuses it
             return Fitted(point, matched=False)
     same_rate = matched.bits_per_position == point.bits_per_position
     return Fitted(matched, matched=True) if same_rate else Fitted(point, matched=False)
@@ -133,10 +133,10 @@ def measure(
         seed: sets the seed for weights, vectors and noise.
 
     Raises:
-        ConfigError: more codes than one integer can number.
+        UsageError: more codes than one integer can number.
     """
     if fitted.point.bits_per_position > _JOINT_BITS and fitted.point.control is None:
-        raise ConfigError(
+        raise UsageError(
             f"quantizer {fitted.point.name} has {fitted.point.bits_per_position:.4g} bits per "
             f"vector; sources are measured up to {_JOINT_BITS}"
         )

@@ -38,7 +38,6 @@ from bench.command_line import (
     known_name,
     run_command,
 )
-from bench.conf.schema import ConfigError
 from bench.training.interrupt import StopRequest
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=__doc__,
         defaults=DEFAULTS,
         arguments=words,
-        expected=(ConfigError,),
         stopped="stopped at once; the page holds the sections that were complete",
     )
 

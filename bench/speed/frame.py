@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.speed.clock import peak_flops_per_second
 from bench.speed.comparison import Contender, Grid, Measurement
 from bench.speed.page import Call, Section, duration, say
@@ -124,7 +124,7 @@ def _run(device: torch.device, *overrides: str) -> Run:
 def _can_compile(device: torch.device) -> bool:
     try:
         check_compiler(device)
-    except ConfigError as error:
+    except UsageError as error:
         say(f"frame: {error}")
         return False
     return True

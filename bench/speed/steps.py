@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
+from bench.conf.compose import compose
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.conf.schema import BenchConfig, parse, register_schema
+from bench.conf.schema import BenchConfig
 from bench.data import Batch, ImageSet, load_data, training_batches
 from bench.speed.comparison import Comparison, Contender, Grid, Measurement
 from bench.speed.page import Call
@@ -24,16 +24,12 @@ from bench.training.trainer import Trainer
 from quantizers.base import deferred_finite_checks
 
 WARM_UP = 2  # steps; the second is the first measured call
-_CONF = str(Path(__file__).parent.parent / "conf")
 _RATE = 10.0  # bits per position; methods without it take their nearest
 
 
 def configuration(quantizer: str, *overrides: str) -> BenchConfig:
     """A run's configuration, as `bench.run` composes it; batches are read in this process."""
-    register_schema()
-    with initialize_config_dir(_CONF, version_base="1.3"):
-        words = [f"quantizer={quantizer}", "data.workers=0", *overrides]
-        return parse(compose("config", overrides=words))
+    return compose([f"quantizer={quantizer}", "data.workers=0", *overrides])
 
 
 def nearest_rate(name: str) -> float:

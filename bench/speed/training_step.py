@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.speed.comparison import Grid, Measurement
 from bench.speed.page import Section, Target, duration, say, times
 from bench.speed.steps import (
@@ -95,7 +95,7 @@ def runs_of(
         try:
             rate = nearest_rate(name)
             runs[name] = prepare(configuration(name, f"rate={rate:g}", *words), device)
-        except ConfigError as error:
+        except UsageError as error:
             say(f"training: {name} left out: {error}")
         for bits in grid.sizes if name in _MORE_CODES else ():
             codebooks, settings = _MORE_CODES[name]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from bench.atomic_files import write_text
 from bench.command_line import DONE, FAILED, Options, UsageError, run_command
-from bench.conf.schema import ConfigError
 
 if TYPE_CHECKING:
     from bench.zoo.facts import Facts
@@ -35,7 +34,10 @@ _BLOCK = re.compile(r"(?<=<!-- BEGIN methods -->\n).*?(?=<!-- END -->)", re.DOTA
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     return run_command(
-        _run, help=__doc__, defaults=DEFAULTS, arguments=arguments, expected=(ConfigError,)
+        _run,
+        help=__doc__,
+        defaults=DEFAULTS,
+        arguments=arguments,
     )
 
 

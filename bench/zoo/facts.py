@@ -13,7 +13,6 @@ import torch
 from bench.command_line import UsageError
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.conf.schema import ConfigError
 from bench.report.markdown import markdown_table
 from quantizers import Quantizer, lookup
 
@@ -164,7 +163,7 @@ def _operating_points(name: str) -> dict[float, OperatingPoint]:
     configuration = node(name)
     try:
         listed = rates(configuration)
-    except ConfigError:
+    except UsageError:
         return {}
     with torch.random.fork_rng():
         return {rate: resolve(configuration, rate) for rate in listed}

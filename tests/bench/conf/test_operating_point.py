@@ -1,7 +1,7 @@
 import pytest
 
+from bench.command_line import UsageError
 from bench.conf.operating_point import resolve
-from bench.conf.schema import ConfigError
 
 GSQ = {
     "name": "gsq",
@@ -33,12 +33,12 @@ def test_label_names_what_differs_from_the_default():
 
 
 def test_rate_off_by_more_than_two_percent_is_refused_with_the_true_rate():
-    with pytest.raises(ConfigError, match="type rate=20"):
+    with pytest.raises(UsageError, match="type rate=20"):
         resolve(GSQ | {"groups": 4}, 10.0)
 
 
 def test_a_rate_without_operating_point_lists_those_there_are():
-    with pytest.raises(ConfigError, match=r"no operating point at rate=11; it has 10, 12"):
+    with pytest.raises(UsageError, match=r"no operating point at rate=11; it has 10, 12"):
         resolve(GSQ, 11.0)
 
 
@@ -48,17 +48,17 @@ def test_a_rate_without_operating_point_works_when_everything_is_given():
 
 
 def test_an_unknown_hyperparameter_lists_the_known():
-    with pytest.raises(ConfigError, match="has no hyper-parameter beta; it has groups"):
+    with pytest.raises(UsageError, match="has no hyper-parameter beta; it has groups"):
         resolve(GSQ | {"beta": 1}, 10.0)
 
 
 def test_a_missing_hyperparameter_says_what_to_type():
-    with pytest.raises(ConfigError, match=r"type quantizer\.levels="):
+    with pytest.raises(UsageError, match=r"type quantizer\.levels="):
         resolve({"name": "fsq", "levels": None}, 10.0)
 
 
 def test_a_hyperparameter_the_method_refuses_is_a_configuration_error():
-    with pytest.raises(ConfigError, match="at least 2 levels"):
+    with pytest.raises(UsageError, match="at least 2 levels"):
         resolve({"name": "fsq", "levels": [1, 5]}, 10.0)
 
 

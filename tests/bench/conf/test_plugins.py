@@ -1,7 +1,7 @@
 import pytest
 
+from bench.command_line import UsageError
 from bench.conf.plugins import as_list, load, requested, signature_defaults
-from bench.conf.schema import ConfigError
 from quantizers import lookup
 
 
@@ -21,7 +21,7 @@ def test_plugins_are_read_off_the_command_line(arguments, modules):
 
 
 def test_a_sweep_over_plugins_says_how_to_write_a_list():
-    with pytest.raises(ConfigError, match=r"plugins=\[one,two\]"):
+    with pytest.raises(UsageError, match=r"plugins=\[one,two\]"):
         requested(["plugins=one,two"])
 
 
@@ -33,7 +33,7 @@ def test_one_name_and_a_list_are_the_same(given, modules):
 def test_a_plugin_that_fails_to_import_is_named_with_its_error(tmp_path, monkeypatch):
     (tmp_path / "bad_plugin.py").write_text("raise RuntimeError('boom')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"bad_plugin cannot be imported \(RuntimeError: boom\)"):
+    with pytest.raises(UsageError, match=r"bad_plugin cannot be imported \(RuntimeError: boom\)"):
         load(["bad_plugin"])
 
 

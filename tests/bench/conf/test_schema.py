@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.conf.operating_point import resolve
-from bench.conf.schema import BenchConfig, ConfigError, parse, register_schema
+from bench.conf.schema import BenchConfig, UsageError, parse, register_schema
 from bench.record import RATE_TOLERANCE
 from quantizers import available, lookup
 
@@ -95,7 +95,7 @@ def test_data_sets_of_the_command_line_are_those_of_the_code():
     ],
 )
 def test_values_that_types_allow_but_no_run_can_use_are_refused(override, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(UsageError, match=words):
         parse(composed(override))
 
 

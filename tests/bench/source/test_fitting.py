@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from bench.command_line import UsageError
 from bench.conf.methods import node, rates
-from bench.conf.schema import ConfigError
 from bench.source.fitting import Measurement, code_length, fit_to, measure
 from bench.source.report import lloyd_max_gap_db
 from bench.source.sources import SOURCES
@@ -157,7 +157,7 @@ def test_a_diverged_training_is_a_row(monkeypatch):
 
 
 def test_more_codes_than_an_integer_holds_are_refused():
-    with pytest.raises(ConfigError, match="63 bits per vector; sources are measured up to 62"):
+    with pytest.raises(UsageError, match="63 bits per vector; sources are measured up to 62"):
         run("grouped_lfq", rate=63.0, groups=9, group_channels=7)
 
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.speed import frame, judge_time, steps, training_step
 from bench.speed.comparison import Grid
 from bench.speed.profile import profiled
@@ -152,7 +152,7 @@ def test_the_compiled_frame_has_a_row_with_its_compilation(words, monkeypatch):
 
 def test_without_a_compiler_the_frame_is_measured_without_it(words, monkeypatch, capsys):
     def refuse(device):
-        raise ConfigError("compile=true needs a C++ compiler")
+        raise UsageError("compile=true needs a C++ compiler")
 
     monkeypatch.setattr(frame, "peak_flops_per_second", lambda *_: 1e15)
     monkeypatch.setattr(frame, "check_compiler", refuse)
