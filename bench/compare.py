@@ -18,6 +18,8 @@ from typing import Any
 
 from bench.command_line import DONE, Options, UsageError, known_name, run_command
 from bench.leaderboard import records_below, tables
+from bench.markdown import terminal_table
+from bench.metric import Metric, metric_of
 from bench.record import Record
 from bench.report.comparison import (
     SEEDS_TO_CLAIM,
@@ -26,8 +28,6 @@ from bench.report.comparison import (
     metrics_over_images,
     metrics_over_seeds,
 )
-from bench.report.markdown import terminal_table
-from bench.report.metric import Metric, metric_of
 from bench.report.ranking import Floor
 from bench.report.rows import Row
 from bench.report.table import Table

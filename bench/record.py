@@ -48,7 +48,7 @@ class Record:
         status: how it ended, one of `STATUSES`.
         reason: why it failed, in one line; empty for `ok`.
         protocol: what all rows of a table share, with its SHA-256 under `sha256`. `metrics`, where
-            there is one, describes each extra metric; see `bench.report.metric`.
+            there is one, describes each extra metric; see `bench.metric`.
         quantizer: `name`, `hyperparameters`, `operating_point`, `control`.
         seed: the run's seed.
         seeds: the seed of every named random stream.

@@ -24,7 +24,7 @@ class PatchGAN(nn.Module):
         ValueError: `channels` or `layers` is below 1.
     """
 
-    def __init__(self, *, channels: int = 64, layers: int = 3) -> None:
+    def __init__(self, *, channels: int, layers: int) -> None:
         super().__init__()
         if channels < 1 or layers < 1:
             raise ValueError(

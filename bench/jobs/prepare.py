@@ -19,7 +19,7 @@ from bench.metrics.by_name import check_metrics, metrics_by_name
 from bench.metrics.extractor import choose_extractor
 from bench.metrics.request import RequestedMetric
 from bench.record import canonical_sha256, table_name
-from models import PerceptualDistance, build_perceptual
+from models import DISCRIMINATORS, PerceptualDistance, build_perceptual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,7 @@ def prepare(config: BenchConfig, command: str) -> Job:
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     metrics = metrics_by_name(config.metrics, extractor=extractor)
     check_metrics(metrics, data.test.image(0, None)[None], count=len(data.test))
+    DISCRIMINATORS.check(*name_and_options("recipe.discriminator", config.recipe.discriminator))
     name, options = name_and_options("recipe.losses.perceptual", config.recipe.losses.perceptual)
     shared = protocol(
         config,

@@ -15,12 +15,12 @@ from typing import Any
 
 from bench.conf.schema import BUDGETS, MOVES_NO_NUMBER, BenchConfig, name_and_options
 from bench.data import DATA_SETS, ImageData
+from bench.metric import Metric
 from bench.metrics import Extractor
 from bench.metrics.extractor import EXTRACTORS
 from bench.metrics.request import RequestedMetric
 from bench.provenance import evaluation_code_sha256, is_plugin, part_sha256
 from bench.record import canonical_sha256
-from bench.report.metric import Metric
 from models import DISCRIMINATORS, PERCEPTUAL, PerceptualDistance
 from quantizers.registry import Registry
 

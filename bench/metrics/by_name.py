@@ -1,6 +1,6 @@
 """Metrics by name: what `metrics=` of `bench.score` and of `bench.run` asks for.
 
-A name is one of `bench.report.metric.METRICS` that has a function, plugins' metrics included. A
+A name is one of `bench.metric.METRICS` that has a function, plugins' metrics included. A
 metric of sets may name the extractor of its features, as in `fd:dinov2-vit-b-14`; without one it
 uses the judge's own. `sfid` is short for `fd:inception-spatial`.
 """
@@ -11,10 +11,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bench.command_line import did_you_mean
+from bench.metric import METRICS
 from bench.metrics.extractor import choose_extractor
 from bench.metrics.features import Extractor
 from bench.metrics.request import RequestedMetric
-from bench.report.metric import METRICS
 
 _SHORT = {"sfid": "fd:inception-spatial"}
 

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from bench.atomic_files import write_text
 from bench.command_line import DONE, FAILED, Options, run_command
 from bench.data import load_data, test_images
+from bench.markdown import markdown_table
 from bench.metrics.damage_plot import draw_curves
 from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import DIMENSION, scattering_identity
 from bench.metrics.scattering_file import load_scattering
-from bench.report.markdown import markdown_table
 from bench.statistics.distribution import frechet_distance
 
 ACCEPTED = 0.9  # rank correlation

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.conf.studies import Claim
+from bench.metric import Metric, described
 from bench.record import Record
 from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, SIGNIFICANCE, difference
-from bench.report.metric import Metric, described
 from bench.report.ranking import Floor
 from bench.statistics import Difference, holm
 

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from bench.report.metric import METRICS, Metric, rank_metric, table_metrics
+from bench.metric import METRICS, Metric, rank_metric, table_metrics
 from bench.report.rows import Row, number
 from bench.report.timing import step_times
 

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.metric import metric_of
 from bench.record import Record
-from bench.report.metric import metric_of
 from bench.statistics import Difference, leave_group_out_mean, paired_difference
 from bench.statistics.over_seeds import seed_difference
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.metric import Metric, rank_metric
 from bench.record import Record, grouped
 from bench.report.comparison import Series, seed_series
-from bench.report.metric import Metric, rank_metric
 from bench.report.rows import Row
 from bench.report.table import Table
 from bench.report.timing import machine, timed_records

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.metric import Metric, metric_of, table_metrics
 from bench.record import Record
 from bench.report.columns import has_joint_bits
 from bench.report.comparison import (
@@ -14,7 +15,6 @@ from bench.report.comparison import (
     metrics_over_images,
 )
 from bench.report.ledger import Check
-from bench.report.metric import Metric, metric_of, table_metrics
 from bench.report.ranking import Floor
 from bench.report.rows import Row, ending
 from bench.report.table import Table

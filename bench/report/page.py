@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bench.markdown import markdown_table, terminal_table
+from bench.metric import METRICS
 from bench.report.columns import CODES, cells
 from bench.report.footnotes import (
     commands,
@@ -15,8 +17,6 @@ from bench.report.footnotes import (
     ranking_line,
     reading_lines,
 )
-from bench.report.markdown import markdown_table, terminal_table
-from bench.report.metric import METRICS
 from bench.report.rows import Row
 from bench.report.table import Table
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.metric import Metric
 from bench.record import Record
 from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE, difference
-from bench.report.metric import Metric
 from bench.statistics import Difference, holm, noise_floor
 
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.conf.studies import Point, Study
+from bench.markdown import markdown_table
+from bench.metric import extra_metrics, metric_of, rank_metric
 from bench.record import Record, canonical_sha256, grouped
 from bench.report.claims import Judgement, Runs, judge
 from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE
 from bench.report.footnotes import floor_line, ledger_line
 from bench.report.ledger import Check, check_records, failed_checks
-from bench.report.markdown import markdown_table
-from bench.report.metric import extra_metrics, metric_of, rank_metric
 from bench.report.ranking import find_floor
 from bench.report.rows import ending, last_attempts, mean_of, status_of
 from bench.report.table import table_title

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.metric import Metric, rank_metric
 from bench.record import Record, variants
 from bench.report.comparison import SEEDS_TO_RANK
 from bench.report.ledger import Check, check_records, failed_checks
-from bench.report.metric import Metric, rank_metric
 from bench.report.ranking import Floor, find_floor, rank
 from bench.report.rows import Row, unranked_rows
 

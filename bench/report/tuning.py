@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.conf.quantizer_yaml import quantizer_yaml
+from bench.metric import Metric, rank_metric
 from bench.record import Record, grouped, read_records
-from bench.report.metric import Metric, rank_metric
 from bench.report.rows import ending, last_attempts
 from bench.report.table import table_title
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.evaluate import Evaluation
+from bench.markdown import markdown_table
 from bench.provenance import code_sha256, environment, evaluation_code_sha256, git_state
-from bench.report.markdown import markdown_table
 from bench.score.judge import Judge
 
 

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bench.report.markdown import markdown_table
+from bench.markdown import markdown_table
 from bench.source.fitting import BATCH_SIZE, VECTORS, Measurement
 from bench.source.scalar import scalar_quantizers
 from bench.source.sources import Source

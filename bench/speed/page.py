@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report.markdown import markdown_table
+from bench.markdown import markdown_table
 
 Row = Mapping[str, str]
 Call = Callable[[], Any]

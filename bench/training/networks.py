@@ -65,8 +65,7 @@ def build_modules(config: BenchConfig, point: OperatingPoint) -> Modules:
             **shape,
         )
     with random_stream(config.seed, "init_discriminator"):
-        name, options = name_and_options("recipe.discriminator", recipe.discriminator)
-        discriminator = build_discriminator(name, **({} if name == "none" else options))
+        discriminator = build_discriminator(**recipe.discriminator)
     with random_stream(config.seed, "init_quantizer"):
         bottleneck = Bottleneck(quantizer=point.build(), feature_channels=frame.feature_channels)
     autoencoder = AutoEncoder(encoder=encoder, bottleneck=bottleneck, decoder=decoder)

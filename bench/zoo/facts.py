@@ -13,7 +13,7 @@ import torch
 from bench.command_line import UsageError
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
-from bench.report.markdown import markdown_table
+from bench.markdown import markdown_table
 from quantizers import Quantizer, lookup
 
 _PAPER = re.compile(r'"(?P<title>[^"]+)"[^"]*?(?P<link>https?://[^\s,;)]+)')

@@ -76,12 +76,12 @@ def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics and extractors that a test or `judge_plugin` registers are unknown after it."""
+    from bench.metric import METRICS
     from bench.metrics.extractor import EXTRACTORS
-    from bench.report.metric import METRICS
 
     EXTRACTORS.lookup("scattering")  # the built-in ones are registered only once
     monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
     metrics = METRICS.copy()
-    for module in ("bench.report.metric", "bench.metrics.by_name"):
+    for module in ("bench.metric", "bench.metrics.by_name"):
         monkeypatch.setattr(f"{module}.METRICS", metrics)
     monkeypatch.delitem(sys.modules, "judge_plugin", raising=False)

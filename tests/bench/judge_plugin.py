@@ -2,10 +2,10 @@
 
 import torch
 
+from bench.metric import metric
 from bench.metrics import Extractor
 from bench.metrics.distances import jackknifed
 from bench.metrics.extractor import EXTRACTORS
-from bench.report.metric import metric
 
 
 @metric("worst_level", digits=0)

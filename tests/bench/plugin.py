@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bench.data import DATA_SETS, ImageData
 from bench.data.base import fingerprint
+from bench.metric import metric
 from bench.metrics.extractor import EXTRACTORS, Extractor
-from bench.report.metric import metric
 from models import DISCRIMINATORS, PERCEPTUAL
 from quantizers import Quantizer, QuantizerOutput, register
 from quantizers.estimators import straight_through

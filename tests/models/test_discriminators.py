@@ -10,7 +10,7 @@ from models.patchgan import PatchGAN
 
 def test_the_paper_patchgan_has_the_layers_of_pix2pix():
     with torch.device("meta"):
-        discriminator = PatchGAN()
+        discriminator = PatchGAN(channels=64, layers=3)
     convs = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
     shapes = [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs]
     assert shapes == [(3, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1), (512, 1, 1)]

@@ -13,10 +13,10 @@ from bench.conf.schema import BenchConfig, LossConfig
 from bench.data import DATA_SETS, load_data
 from bench.jobs.prepare import prepare
 from bench.jobs.protocol import protocol, recorded_config
+from bench.metric import metric
 from bench.metrics.by_name import metrics_by_name
 from bench.metrics.extractor import EXTRACTORS, choose_extractor
 from bench.record import read_records
-from bench.report.metric import metric
 from models import DISCRIMINATORS, PERCEPTUAL, PerceptualDistance
 
 

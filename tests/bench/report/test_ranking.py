@@ -1,7 +1,7 @@
 from records import record
 
+from bench.metric import described
 from bench.report.comparison import difference
-from bench.report.metric import described
 from bench.report.ranking import find_floor, gaps_to, rank
 
 SEEDS = (0.0, 0.2, -0.2)

@@ -8,8 +8,8 @@ from records import protocol, record
 from study_records import run_of, runs_of
 
 from bench.conf import studies as study
+from bench.metric import described
 from bench.report.claims import verdict
-from bench.report.metric import described
 from bench.report.ranking import Floor
 from bench.report.study_page import page
 from bench.statistics import Difference

@@ -23,6 +23,12 @@ from bench.training.trainer import DivergedError, Trainer
 from quantizers import NonFiniteLatentError, available
 from quantizers.base import deferred_finite_checks
 
+WITHOUT_DISCRIMINATOR = (
+    "~recipe.discriminator.channels",
+    "~recipe.discriminator.layers",
+    "recipe.discriminator.name=none",
+)
+
 
 def at_a_rate(name: str) -> tuple[str, str]:
     """Overrides that select a quantizer at a rate it has: 10 bits, or its lowest."""
@@ -201,7 +207,7 @@ def test_bfloat16_autocast_trains_with_finite_losses(trainer, tmp_path):
 
 
 def test_a_run_needs_no_discriminator(trainer, tmp_path):
-    trainer("recipe.discriminator.name=none").run()
+    trainer(*WITHOUT_DISCRIMINATOR).run()
     assert "discriminator" not in MetricsLog.lines(tmp_path / "run")[-1]
 
 

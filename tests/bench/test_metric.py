@@ -4,8 +4,8 @@ import pytest
 from records import protocol, record
 
 from bench.compare import compare
+from bench.metric import METRICS, Metric, described, metric
 from bench.report import page
-from bench.report.metric import METRICS, Metric, described, metric
 from bench.report.table import Table
 
 EDGES = Metric(
@@ -64,7 +64,7 @@ def test_a_description_of_a_later_version_is_understood():
 
 
 def test_a_name_is_taken_once(monkeypatch):
-    monkeypatch.setattr("bench.report.metric.METRICS", dict(METRICS))
+    monkeypatch.setattr("bench.metric.METRICS", dict(METRICS))
     function = metric("edge_error", digits=3)(lambda images, reconstruction: images)
     assert metric("edge_error")(function) is function
     with pytest.raises(ValueError, match="'edge_error' is taken"):
