@@ -63,7 +63,6 @@ class FSQ(Quantizer):
 
     levels: Int[Tensor, " c"]
     strides: Int[Tensor, " c"]
-    grid_bits: Int[Tensor, "7 c"]
 
     def __init__(
         self,
