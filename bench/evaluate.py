@@ -5,8 +5,8 @@ clamped and rounded to uint8, and every metric starts from that same uint8. FID-
 compare reconstructions with exactly the images they came from. Features are extracted once for all
 distances.
 
-The standard metrics are listed here. Others are arguments, so that a new metric does not change
-this code, and with it the tables; `bench.metrics.by_name` finds them.
+Metrics beyond the standard ones are arguments, so that a new metric leaves this code, and so the
+protocol of all tables, as it is; `bench.metrics.by_name` finds them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +36,6 @@ from models import AutoEncoder, PerceptualDistance, build_perceptual
 PIXELS_PER_BATCH = 2**20
 
 Pairs = Iterable[tuple[UInt8[Tensor, "n 3 h w"], UInt8[Tensor, "n 3 h w"]]]
-SetMetric = Callable[[Features, Features], Jackknifed]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def standard_metrics(
     perceptual: PerceptualDistance | None,
     device: torch.device,
     *,
-    kernel: SetMetric = kernel,
+    kernel: Callable[[Features, Features], Jackknifed] = kernel,
 ) -> list[RequestedMetric]:
     """The metrics of every evaluation.
 
@@ -120,11 +119,9 @@ def standard_metrics(
         extractor: of the distances between sets.
         perceptual: a perceptual distance, or None.
         device: where networks compute.
-        kernel: computes the kernel distance. `bench.score` has one for sets of any size, which
-            rounds otherwise.
+        kernel: computes the kernel distance; that of `bench.score` serves sets of any size.
     """
-    functions: dict[str, Callable[[Tensor, Tensor], Float[Tensor, " n"]]]
-    functions = {"psnr_db": psnr_db, "ssim": ssim, "l1": l1}
+    functions: dict[str, Callable[..., Any]] = {"psnr_db": psnr_db, "ssim": ssim, "l1": l1}
     if perceptual:
         functions[perceptual.name] = partial(_perceptual, perceptual.to(device), device)
     sets = {"fd": frechet, "kid": kernel}
@@ -147,8 +144,7 @@ def evaluate_pairs(
 ) -> Evaluation:
     """Scores pairs that come in batches; one batch of images is held at a time.
 
-    Features are kept: Inception's of 50,000 images take 0.4 GB. Their pixels at 256 px would take
-    10 GB.
+    Features are kept: Inception's of 50,000 images take 0.4 GB, their pixels at 256 px 10 GB.
 
     Args:
         pairs: originals and reconstructions, in batches.
@@ -177,7 +173,8 @@ def evaluate_pairs(
             result = metric.function(*features[metric.extractor.identity])
             if isinstance(result, Jackknifed):
                 result, left_out = result
-                leave_group_out |= {key: left_out} if left_out else {}
+                if left_out:
+                    leave_group_out[key] = left_out
             numbers[key] = float(result)
     return Evaluation(
         metrics=numbers,

@@ -1,6 +1,6 @@
 """The fixed frame around a quantizer: autoencoder, discriminators, losses."""
 
-from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck, BottleneckOutput
+from models.autoencoder import AutoEncoder, AutoEncoderOutput, Bottleneck
 from models.decoder import Decoder
 from models.discriminators import DISCRIMINATORS, build_discriminator
 from models.encoder import Encoder
@@ -13,7 +13,6 @@ __all__ = [
     "AutoEncoder",
     "AutoEncoderOutput",
     "Bottleneck",
-    "BottleneckOutput",
     "Decoder",
     "Encoder",
     "PerceptualDistance",

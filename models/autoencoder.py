@@ -1,7 +1,7 @@
 """The frame around a quantizer: encoder, bottleneck, decoder.
 
-Encoder and decoder are the same for every quantizer; only the bottleneck knows how many channels
-the quantizer wants. This is what makes two quantizers comparable.
+Encoder and decoder are the same for every quantizer; only the bottleneck depends on the quantizer's
+number of channels. This makes two quantizers comparable.
 """
 
 from collections.abc import Mapping
@@ -14,36 +14,17 @@ from torch import Tensor, nn
 from models.blocks import kaiming
 from models.decoder import Decoder
 from models.encoder import Encoder
-from quantizers import Quantizer
-
-
-@dataclass(frozen=True)
-class BottleneckOutput:
-    """What the bottleneck makes of the features of the encoder.
-
-    Attributes:
-        features: what the decoder sees; same shape as what the encoder gave.
-        latent: what the quantizer was given.
-        quantized: what it made of the latent.
-        indices: one integer per codebook and position.
-        losses: scalars of the quantizer to add to the training loss, already weighted.
-    """
-
-    features: Float[Tensor, "b f h w"]
-    latent: Float[Tensor, "b c h w"]
-    quantized: Float[Tensor, "b c h w"]
-    indices: Int[Tensor, "b k h w"]
-    losses: Mapping[str, Float[Tensor, ""]]
+from quantizers import Quantizer, QuantizerOutput
 
 
 @dataclass(frozen=True)
 class AutoEncoderOutput:
-    """What one pass of images through the frame produces.
+    """The result of one pass of images through the frame.
 
     Attributes:
         reconstruction: images in about [-1, 1], not clamped.
-        latent: what the quantizer was given.
-        quantized: what it made of the latent.
+        latent: input of the quantizer.
+        quantized: output of the quantizer.
         indices: one integer per codebook and latent position.
         losses: scalars of the quantizer to add to the training loss, already weighted.
     """
@@ -77,16 +58,13 @@ class Bottleneck(nn.Module):
         self.quantizer = quantizer
         self.from_latent = kaiming(nn.Conv2d(quantizer.latent_channels, feature_channels, 1))
 
-    def forward(self, features: Float[Tensor, "b f h w"]) -> BottleneckOutput:
+    def forward(
+        self, features: Float[Tensor, "b f h w"]
+    ) -> tuple[Float[Tensor, "b f h w"], Float[Tensor, "b c h w"], QuantizerOutput]:
+        """Features for the decoder, the quantizer's input and its output."""
         latent = self.to_latent(features)
         output = self.quantizer(latent)
-        return BottleneckOutput(
-            features=self._restore(output.quantized),
-            latent=latent,
-            quantized=output.quantized,
-            indices=output.indices,
-            losses=output.losses,
-        )
+        return self._restore(output.quantized), latent, output
 
     def encode(self, features: Float[Tensor, "b f h w"]) -> Int[Tensor, "b k h w"]:
         """The indices that `forward` gives."""
@@ -98,9 +76,9 @@ class Bottleneck(nn.Module):
         return self._restore(codes.to(self.from_latent.weight.dtype))
 
     def _restore(self, codes: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f h w"]:
-        """Gives both paths the same strides: a convolution may round differently with other ones.
+        """Gives both paths the same strides, because strides can change a convolution's rounding.
 
-        `contiguous` would not do, since it keeps the strides of axes of length 1.
+        `contiguous` is not enough: it keeps the strides of axes of length 1.
         """
         return self.from_latent(codes.clone(memory_format=torch.contiguous_format))
 
@@ -108,8 +86,8 @@ class Bottleneck(nn.Module):
 class AutoEncoder(nn.Module):
     """Images to indices and back.
 
-    In eval mode `decode(encode(images))` is bit-equal to `forward(images).reconstruction`, on the
-    same device and under the same autocast.
+    In eval mode `decode(encode(images))` is bit-equal to `forward(images).reconstruction` on the
+    same device under the same autocast.
 
     Raises:
         ValueError: the three parts disagree on the number of feature channels, or encoder and
@@ -127,7 +105,7 @@ class AutoEncoder(nn.Module):
             )
         if encoder.downsampling != decoder.downsampling:
             raise ValueError(
-                "encoder and decoder must have equally many multipliers; the encoder divides "
+                "encoder and decoder must have the same number of multipliers; the encoder divides "
                 f"the resolution by {encoder.downsampling}, the decoder multiplies it by "
                 f"{decoder.downsampling}"
             )
@@ -137,13 +115,10 @@ class AutoEncoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> AutoEncoderOutput:
         """Reconstructs images in [-1, 1]; the sides must be multiples of `downsampling`."""
-        output = self.bottleneck(self.encoder(images))
+        features, latent, output = self.bottleneck(self.encoder(images))
+        reconstruction = self.decoder(features)
         return AutoEncoderOutput(
-            reconstruction=self.decoder(output.features),
-            latent=output.latent,
-            quantized=output.quantized,
-            indices=output.indices,
-            losses=output.losses,
+            reconstruction, latent, output.quantized, output.indices, output.losses
         )
 
     def encode(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b k h w"]:

@@ -1,10 +1,10 @@
 """Building blocks of the convolutional encoder and decoder.
 
-The blocks of the MAGVIT-v2-like tokenizer in Wang et al., "Scaling Image Tokenizers with Grouped
+They follow the MAGVIT-v2-like tokenizer of Wang et al., "Scaling Image Tokenizers with Grouped
 Spherical Quantization", 2024, https://arxiv.org/abs/2412.02632, appendix B and figure 6.
 
-Deviations: the 0 % dropout of the residual block is left out; biases start at zero (the paper does
-not say how they start).
+Deviations: the residual block has no dropout (the paper's rate is 0 %); biases start at zero (the
+paper does not say).
 """
 
 import math
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-SILU_GAIN = 1.6761  # 1 / sqrt(E[silu(x)^2]) for normal x: keeps the variance of what passes a SiLU
+SILU_GAIN = 1.6761  # 1 / sqrt(E[silu(x)^2]) for normal x: a SiLU then keeps the variance
 
 
 def kaiming(conv: nn.Conv2d, *, gain: float = 1.0) -> nn.Conv2d:
@@ -31,7 +31,7 @@ def kaiming(conv: nn.Conv2d, *, gain: float = 1.0) -> nn.Conv2d:
 def group_norm(
     norm_groups: int, channels: int, *, eps: float = 1e-5, affine: bool = True
 ) -> nn.GroupNorm:
-    """`nn.GroupNorm` that says which number to change.
+    """`nn.GroupNorm` with an error that says which number to change.
 
     Raises:
         ValueError: `norm_groups` is below 1 or does not divide `channels`.
@@ -45,9 +45,9 @@ def group_norm(
 
 
 class ResidualBlock(nn.Module):
-    """Twice GroupNorm, SiLU and a 3x3 convolution, added to the input.
+    """GroupNorm, SiLU and a 3x3 convolution, all twice, added to the input.
 
-    The input takes a 1x1 convolution where the number of channels changes.
+    A 1x1 convolution adapts the input if the number of channels changes.
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, norm_groups: int) -> None:
@@ -96,7 +96,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width: repeats every position, then a 3x3 convolution."""
+    """Doubles height and width: nearest-neighbour, then a 3x3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Upsample(nn.Module):
 
 
 class DepthToSpaceUpsample(nn.Module):
-    """Doubles height and width: a 3x3 convolution to four times the channels, then a shuffle."""
+    """Doubles height and width: a 3x3 convolution to 4 times the channels, then a shuffle."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -120,18 +120,18 @@ class DepthToSpaceUpsample(nn.Module):
 def depth_to_space(hidden: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c//4 2*h 2*w"]:
     """Channels to positions: `out[d, 2y + i, 2x + j] = hidden[(2i + j) * c/4 + d, y, x]`.
 
-    This is the depth-column-row (DCR) order of TensorFlow; `F.pixel_shuffle` alone reads channel
-    `4d + 2i + j` instead.
+    This is TensorFlow's depth-column-row (DCR) order; `F.pixel_shuffle` reads channel
+    `4d + 2i + j`.
     """
     column_row_depth = hidden.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)
     return F.pixel_shuffle(column_row_depth, 2)
 
 
 class AdaptiveGroupNorm(nn.Module):
-    """GroupNorm whose scale and bias come from the latent that is being decoded.
+    """GroupNorm with scale and bias from the latent that is decoded.
 
-    The scale is linear in the standard deviation (unbiased) and the bias linear in the mean of each
-    latent channel over the positions of one image.
+    The scale is linear in the standard deviation (unbiased) of each latent channel over the
+    positions of one image, the bias is linear in the mean.
     """
 
     def __init__(self, *, channels: int, latent_channels: int, norm_groups: int) -> None:
@@ -156,7 +156,7 @@ class AdaptiveGroupNorm(nn.Module):
 def residual_stage(
     *, in_channels: int, out_channels: int, depth: int, norm_groups: int
 ) -> nn.Sequential:
-    """`depth` residual blocks, after one more where the number of channels changes."""
+    """`depth` residual blocks, and one more before them if the number of channels changes."""
     widths = [in_channels] if in_channels != out_channels else []
     widths += [out_channels] * depth
     return nn.Sequential(
@@ -168,7 +168,7 @@ def residual_stage(
 
 
 def middle_stage(*, channels: int, depth: int, attention: bool, norm_groups: int) -> nn.Sequential:
-    """`depth` residual blocks at the lowest resolution, with attention between them if asked."""
+    """`depth` residual blocks at the lowest resolution, with optional attention between them."""
     stage = nn.Sequential()
     for block in range(depth):
         if attention and block > 0:
@@ -182,11 +182,11 @@ def middle_stage(*, channels: int, depth: int, attention: bool, norm_groups: int
 def check_levels(
     *, channels: int, multipliers: Sequence[int], depths: Sequence[int], attention: bool
 ) -> None:
-    """Refuses widths and depths from which no encoder or decoder can be built.
+    """Refuses widths and depths that give no encoder or decoder.
 
     Raises:
-        ValueError: a width below 1, a negative depth, not exactly one depth a level and one for the
-            middle, or attention without two middle blocks to put it between.
+        ValueError: a width is below 1, a depth is negative, the depths are not one per level and
+            one for the middle, or attention lacks two middle blocks to sit between.
     """
     if not multipliers or channels < 1 or min(multipliers) < 1:
         raise ValueError(

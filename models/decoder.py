@@ -1,12 +1,12 @@
-"""The decoder of the frame: a grid of feature vectors becomes an image.
+"""The decoder of the frame: turns a grid of feature vectors into an image.
 
 Wang et al., "Scaling Image Tokenizers with Grouped Spherical Quantization", 2024,
 https://arxiv.org/abs/2412.02632, appendix B. The paper's larger models use `depth_to_space` and
 `adaptive_norm`.
 
-Deviation: the paper's decoder begins with the channels of the latent, and its adaptive norms look
-at the quantized latent. Here both see the feature channels into which the bottleneck turns it, so
-that the decoder is the same for every quantizer.
+Deviation: the input of the paper's decoder and of its adaptive norms is the quantized latent. Here
+it is the feature channels that the bottleneck makes from the latent, so that the decoder is the
+same for every quantizer.
 """
 
 from collections.abc import Sequence
@@ -29,26 +29,26 @@ from models.blocks import (
 
 
 class Decoder(nn.Module):
-    """Residual blocks at rising resolution; each level but the first begins by doubling it.
+    """Residual blocks at rising resolution; each level except the first starts by doubling it.
 
-    `multipliers` and `depths` are written in the order of the encoder, highest resolution first,
-    and walked backwards, so that a decoder mirrors the encoder built from the same two lists. A
-    decoder of other depths takes its own list, in the same order: the "deeper" model of the paper
-    has depths (4, 3, 4, 3, 4, 4) in the encoder and (3, 4, 3, 4, 4, 4) in the decoder.
+    `multipliers` and `depths` are in the encoder's order, highest resolution first, and are applied
+    in reverse, so that a decoder mirrors the encoder built from the same two lists. Depths may
+    differ from the encoder's: the paper's "deeper" model has depths (4, 3, 4, 3, 4, 4) in the
+    encoder and (3, 4, 3, 4, 4, 4) in the decoder.
 
     Args:
         in_channels: feature channels of the input.
-        channels: width that the multipliers refer to.
-        multipliers: width of each level over `channels`, highest resolution first.
-        depths: residual blocks of each level, in the order of `multipliers`, then those of the
-            middle; a level that changes the width has one more.
+        channels: base width.
+        multipliers: width of each level divided by `channels`, highest resolution first.
+        depths: residual blocks of each level, in the order of `multipliers`, then of the middle; a
+            level that changes the width has one more.
         attention: puts single-head attention between consecutive middle blocks.
         depth_to_space: doubles the resolution by a learned shuffle, not by repetition.
         adaptive_norm: normalizes before each level, with scale and bias from the input features.
         norm_groups: groups of every group normalization; must divide every width.
 
     Raises:
-        ValueError: the arguments above do not fit one another.
+        ValueError: the arguments do not fit each other.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Decoder(nn.Module):
         self.head = kaiming(nn.Conv2d(width, 3, 3, padding=1), gain=SILU_GAIN)
 
     def forward(self, features: Float[Tensor, "b f h w"]) -> Float[Tensor, "b 3 H W"]:
-        """Decodes to images in about [-1, 1], not clamped; H = h * downsampling, W alike."""
+        """Images in about [-1, 1], not clamped; H = h * downsampling, W = w * downsampling."""
         hidden = self.middle(self.stem(features))
         for level in self.levels:
             hidden = level(hidden, features)
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
 
 
 class _Level(nn.Module):
-    """What the decoder does at one resolution."""
+    """The decoder at one resolution."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-"""The encoder of the frame: an image becomes a small grid of feature vectors.
+"""The encoder of the frame: turns an image into a small grid of feature vectors.
 
 Wang et al., "Scaling Image Tokenizers with Grouped Spherical Quantization", 2024,
 https://arxiv.org/abs/2412.02632, appendix B: the paper's F8 is `channels=128,
 multipliers=(1, 2, 2, 4), depths=(2, 2, 2, 2, 2)`, its F16 `multipliers=(1, 1, 2, 2, 4)`.
 
-Deviation: the paper's encoder ends in the channels of the latent. Here it ends in a number of
+Deviation: the output of the paper's encoder has the channels of the latent. Here it has a number of
 feature channels that is the same for every quantizer, and the bottleneck adapts them.
 """
 
@@ -26,19 +26,19 @@ from models.blocks import (
 
 
 class Encoder(nn.Module):
-    """Residual blocks at falling resolution; each level but the last ends by halving it.
+    """Residual blocks at falling resolution; each level except the last ends by halving it.
 
     Args:
         out_channels: feature channels of the output.
-        channels: width that the multipliers refer to.
-        multipliers: width of each level over `channels`, highest resolution first.
-        depths: residual blocks of each level, in the order of `multipliers`, then those of the
-            middle; a level that changes the width has one more.
+        channels: base width.
+        multipliers: width of each level divided by `channels`, highest resolution first.
+        depths: residual blocks of each level, in the order of `multipliers`, then of the middle; a
+            level that changes the width has one more.
         attention: puts single-head attention between consecutive middle blocks.
         norm_groups: groups of every group normalization; must divide every width.
 
     Raises:
-        ValueError: the arguments above do not fit one another.
+        ValueError: the arguments do not fit each other.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         """Encodes images in [-1, 1]; h = H / downsampling, w = W / downsampling.
 
         Raises:
-            ValueError: height or width is no multiple of `downsampling`.
+            ValueError: height or width is not a multiple of `downsampling`.
         """
         height, width = images.shape[2:]
         if height % self.downsampling or width % self.downsampling:

@@ -1,9 +1,9 @@
-"""Files of published weights that a user may put on this machine, and one checked way to them.
+"""Published weights that a user may store on this machine, and one checked way to read them.
 
-Each lies in the checkpoints folder of `torch.hub` (`TORCH_HOME` moves it). They are pickles or
-TorchScript, so a file whose SHA-256 is not the published one is never opened. Those of DINOv2 have
-no published SHA-256: they may only be opened as plain tensors (`weights_only=True`), and what was
-read is named by the hash that was found. Nothing is downloaded here.
+The files lie in the checkpoints folder of `torch.hub` (`TORCH_HOME` moves it). They are pickles or
+TorchScript, so a file with another SHA-256 than the published one is never opened. DINOv2 publishes
+no SHA-256: its files may only be opened as plain tensors (`weights_only=True`), and records name
+them by the hash of the file that was read. Nothing is downloaded here.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ class WeightFile:
     """One published file.
 
     Attributes:
-        name: for people.
+        name: the name to show.
         file: name in the checkpoints folder.
-        sha256: of the published file, 64 hexadecimal digits; empty where none is published.
-        url: where it comes from.
-        licence: under which it is given out.
+        sha256: of the published file, 64 hexadecimal digits; empty if none is published.
+        url: source of the file.
+        licence: its licence.
         used_for: what needs it.
     """
 
@@ -35,23 +35,23 @@ class WeightFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is looked for."""
+        """Where the file must lie."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
     def sha256_found(self) -> str:
         """SHA-256 of the file on this machine.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: the file is not on this machine.
         """
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def checked_path(self, *, otherwise: str) -> Path:
-        """The path, after a check of the content where a SHA-256 is published.
+        """The path, after comparing the file with its published SHA-256, if there is one.
 
         Args:
-            otherwise: what a user can do without this file; ends the message about a missing one.
+            otherwise: what a user can do without this file; ends the error about a missing one.
 
         Raises:
             FileNotFoundError: the file is not on this machine.
@@ -63,12 +63,9 @@ class WeightFile:
                 f"  curl --create-dirs -Lo {self.path} {self.url}\n"
                 f"or {otherwise}"
             )
-        if not self.sha256:
-            return self.path
-        found = self.sha256_found()
-        if found != self.sha256:
+        if self.sha256 and (actual := self.sha256_found()) != self.sha256:
             raise ValueError(
-                f"{self.path} is damaged or another file: its SHA-256 is {found}, expected "
+                f"{self.path} is damaged or another file: its SHA-256 is {actual}, expected "
                 f"{self.sha256}; delete it and get it again from {self.url}"
             )
         return self.path
@@ -103,38 +100,10 @@ VGG16 = WeightFile(
     licence=_TORCHVISION_LICENCE,
     used_for="LPIPS to train with: lpips_vgg; features of bench.score: vgg16",
 )
-
-
-def _dinov2(size: str) -> WeightFile:
-    stem = f"dinov2_vit{size}14"
-    return WeightFile(
-        name=f"DINOv2 ViT-{size if size == 'g' else size.upper()}/14",
-        file=f"{stem}_pretrain.pth",
-        sha256="",
-        url=f"https://dl.fbaipublicfiles.com/dinov2/{stem}/{stem}_pretrain.pth",
-        licence="Apache-2.0 (Meta)",
-        used_for=f"features of bench.score: dinov2-vit-{size}-14",
-    )
-
-
 _CLIP_LICENCE = (
     "none stated for the weights (github.com/openai/CLIP/issues/203); the code is MIT; OpenAI's "
     "model card calls every deployed use out of scope"
 )
-
-
-def _clip(published: str, sha256: str) -> WeightFile:
-    name = f"clip-{published.lower()}"
-    return WeightFile(
-        name=f"CLIP {published}",
-        file=f"{name}-{sha256}.pt",  # as torch-fidelity calls its copy
-        sha256=sha256,
-        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{published}.pt",
-        licence=_CLIP_LICENCE,
-        used_for=f"features of bench.score: {name}",
-    )
-
-
 _CLIP_SHA256 = {
     "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
     "RN101": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
@@ -146,9 +115,27 @@ _CLIP_SHA256 = {
     "ViT-L-14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "ViT-L-14-336px": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
-# By the names that torch-fidelity gives the extractors.
-DINOV2 = {f"dinov2-vit-{size}-14": _dinov2(size) for size in ("s", "b", "l", "g")}
+# The keys are torch-fidelity's names of the extractors, and so are the names of CLIP's files.
+DINOV2 = {
+    (key := f"dinov2-vit-{size}-14"): WeightFile(
+        name=f"DINOv2 ViT-{size if size == 'g' else size.upper()}/14",
+        file=(file := f"dinov2_vit{size}14_pretrain.pth"),
+        sha256="",
+        url=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{size}14/{file}",
+        licence="Apache-2.0 (Meta)",
+        used_for=f"features of bench.score: {key}",
+    )
+    for size in ("s", "b", "l", "g")
+}
 CLIP = {
-    f"clip-{published.lower()}": _clip(published, sha) for published, sha in _CLIP_SHA256.items()
+    (key := f"clip-{model.lower()}"): WeightFile(
+        name=f"CLIP {model}",
+        file=f"{key}-{sha256}.pt",
+        sha256=sha256,
+        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{model}.pt",
+        licence=_CLIP_LICENCE,
+        used_for=f"features of bench.score: {key}",
+    )
+    for model, sha256 in _CLIP_SHA256.items()
 }
 WEIGHT_FILES = (INCEPTION, ALEXNET, VGG16, *DINOV2.values(), *CLIP.values())

@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from bench.command_line import UsageError, known_name
-from bench.report.ledger import RATE_TOLERANCE
+from bench.record import RATE_TOLERANCE
 from quantizers import Quantizer, build, lookup
 
 _NOT_ARGUMENTS = ("name", "rates", "tune")

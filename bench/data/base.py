@@ -1,4 +1,4 @@
-"""What the harness knows of a data set: two finite, deterministic image sets and an identity."""
+"""A data set: two finite, deterministic image sets and an identity; and the list of all of them."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ DATA_FOLDER_VARIABLE = "QUANTIZER_ZOO_DATA"
 
 
 class DataError(ValueError):
-    """A data set cannot be used as asked; the message says what to do."""
+    """A data set cannot be used as requested; the message says what to do."""
 
 
 class ImageError(DataError):
-    """One file is refused. Pickles, so that a worker can hand it over as a value."""
+    """A file is refused. It can be pickled, so that a worker can return it as a value."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(str(path), reason)
@@ -37,7 +37,7 @@ class ImageError(DataError):
 
 @runtime_checkable
 class ImageSet(Protocol):
-    """A finite set of square colour images, a pure function of index and seed."""
+    """A finite set of square colour images; each is a pure function of index and seed."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -48,10 +48,10 @@ class ImageSet(Protocol):
 
         Args:
             index: in [0, len).
-            seed: drives crop and flip for training; None is the fixed view of the test.
+            seed: of crop and flip, for training; None gives the fixed view, for the test.
 
         Raises:
-            ImageError: the file behind the index cannot be used.
+            ImageError: the image's file cannot be used.
         """
         ...
 
@@ -89,7 +89,7 @@ DATA_SETS: Registry[ImageData] = Registry(
 
 
 def test_images(images: ImageSet) -> UInt8[Tensor, "n 3 s s"]:
-    """All images of a set in order, each in its fixed view."""
+    """The fixed views of all images of a set, in order."""
     first = images.image(0, None)
     batch = torch.empty((len(images), *first.shape), dtype=torch.uint8)
     batch[0] = first
@@ -102,12 +102,12 @@ test_images.__test__ = False  # type: ignore[attr-defined]  # the name is not a 
 
 
 def to_tensor(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
-    """An RGB image of Pillow as a tensor with memory of its own."""
+    """Copies an RGB image of Pillow to a tensor."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def fingerprint(**identity: Any) -> str:
-    """SHA-256 (hex) of everything that decides which pixels are seen; values must be JSON."""
+    """SHA-256 (hex) of everything that determines the pixels; values must be JSON."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,7 +115,7 @@ def find_root(name: str, root: str | None) -> Path:
     """The folder of a data set: the one given, or `name` inside the folder of QUANTIZER_ZOO_DATA.
 
     Raises:
-        DataError: no folder was named, or it does not exist.
+        DataError: no folder is given, or it does not exist.
     """
     shared = os.environ.get(DATA_FOLDER_VARIABLE)
     if root is None and not shared:
@@ -128,19 +128,21 @@ def find_root(name: str, root: str | None) -> Path:
 
 
 def existing_folder(name: str, folder: Path) -> Path:
-    """Passes a folder on if it exists.
+    """Returns the folder.
 
     Raises:
-        DataError: it does not.
+        DataError: it does not exist.
     """
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise DataError(f"data set {name!r} expects the folder {folder.absolute()}: found {found}")
+        instead = "a file" if folder.exists() else "nothing"
+        raise DataError(
+            f"data set {name!r} expects the folder {folder.absolute()}: found {instead}"
+        )
     return folder
 
 
 def refuse_root(name: str, root: str | None) -> None:
-    """Raises DataError if a folder is given for a data set that reads none."""
+    """Raises DataError if a folder is given to a data set that reads no files."""
     if root is not None:
         raise DataError(
             f"data set {name!r} reads no folder, got data.root={root!r}; "

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +16,27 @@ from bench.data.decode import square_view
 NATIVE_SIZE = 32  # pixels
 
 
+@dataclass(frozen=True)
 class Cifar10Images:
-    """One part of CIFAR-10 as an `ImageSet`, in memory."""
+    """The training or the test images of CIFAR-10 as an `ImageSet`, in memory."""
 
-    def __init__(self, pixels: UInt8[np.ndarray, "n 32 32 3"], *, size: int) -> None:
-        self.pixels = pixels
-        self.size = size
+    pixels: UInt8[np.ndarray, "n 32 32 3"]
+    size: int
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.pixels)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`; a square has no room for a random crop, so a seed only flips."""
+        """See `ImageSet.image`; the images are square, so a seed only flips."""
         return square_view(Image.fromarray(self.pixels[index]), self.size, seed)
 
 
 @DATA_SETS.register("cifar10")
 def load(image_size: int, root: str | None) -> ImageData:
-    """Opens CIFAR-10; torchvision verifies the checksums.
+    """Opens CIFAR-10, at most at 32 px; torchvision verifies the checksums.
 
-    Args:
-        image_size: side of the images, in pixels, at most 32.
-        root: folder that holds cifar-10-batches-py/; None reads QUANTIZER_ZOO_DATA.
-
-    Raises:
-        DataError: the files are missing or damaged, or the size is above 32.
+    `root` contains cifar-10-batches-py/; None reads QUANTIZER_ZOO_DATA.
     """
     if image_size > NATIVE_SIZE:
         raise DataError(
@@ -48,14 +44,17 @@ def load(image_size: int, root: str | None) -> ImageData:
             f"image_size={image_size}; use at most {NATIVE_SIZE}, or another data set"
         )
     folder = find_root("cifar10", root)
-    parts = {name: _read(folder, train=name == "train") for name in ("train", "test")}
-    digests = {name: hashlib.sha256(pixels.tobytes()).hexdigest() for name, pixels in parts.items()}
-    train, test = (Cifar10Images(parts[name], size=image_size) for name in ("train", "test"))
+    train, test = (Cifar10Images(_read(folder, train=train), image_size) for train in (True, False))
     return ImageData(
         name="cifar10",
         train=train,
         test=test,
-        fingerprint=fingerprint(data="cifar10", image_size=image_size, **digests),
+        fingerprint=fingerprint(
+            data="cifar10",
+            image_size=image_size,
+            train=hashlib.sha256(train.pixels.tobytes()).hexdigest(),
+            test=hashlib.sha256(test.pixels.tobytes()).hexdigest(),
+        ),
         description=(
             f"CIFAR-10: {len(train)} training and {len(test)} test images at {image_size} px, "
             "training images flipped at random"
@@ -68,7 +67,7 @@ def _read(folder: Path, *, train: bool) -> UInt8[np.ndarray, "n 32 32 3"]:
 
     try:
         with warnings.catch_warnings():
-            # The files were pickled by a NumPy that wrote `align` as 0; NumPy 2.4.0 to 2.4.4 warn.
+            # The files were pickled by a NumPy that wrote `align` as 0: NumPy 2.4.0 to 2.4.4 warn.
             warnings.filterwarnings("ignore", message=".*align.*")
             return np.ascontiguousarray(CIFAR10(folder, train=train, download=False).data)
     except RuntimeError as error:

@@ -1,17 +1,20 @@
-"""Dead leaves: opaque discs that hide one another, an endless supply of images at any size.
+"""Dead leaves: opaque discs that occlude each other, an endless supply of images of any size.
 
-Lee, Mumford, Huang, "Occlusion Models for Natural Images", IJCV 2001: discs fall at uniform places
-with radii of density proportional to r^-3 between two bounds, and later ones occlude earlier ones.
-Occlusion and scale invariance are the statistics of natural images that matter for coding.
+Lee, Mumford, Huang, "Occlusion Models for Natural Images", IJCV 2001: discs fall at uniform
+positions, with radii of density proportional to r^-3 between two bounds; later discs occlude
+earlier ones. Occlusion and scale invariance are the statistics of natural images that matter for
+coding.
 
-Deviations: leaves are muted colours with a linear gradient and noise, where the paper draws one
-grey level each. The process stops once a pixel is covered six times on average, on a background
-leaf (a share of e^-6, 0.25 % of the pixels). Edges are not antialiased.
+Deviations: a leaf has a muted colour with a linear gradient and noise (paper: one grey level). The
+process stops once a pixel is covered six times on average; what is still uncovered (e^-6, 0.25 % of
+the pixels) shows a background leaf. Edges are not antialiased.
 """
 
 import hashlib
 import math
 import random
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,30 +29,30 @@ MIN_IMAGE_SIZE = 16  # pixels: radii span a factor of two
 COVERINGS = 6.0  # mean number of leaves over a pixel
 SMALLEST_RADIUS = 4.0  # pixels; the largest is half the side of the image
 COLOURFULNESS = 100.0  # range of each channel around a leaf's grey level
-GRADIENT = 40.0  # most grey levels from a leaf's centre to its edge
-NOISE = 12.0  # most grey levels of noise, standard deviation
+GRADIENT = 40.0  # grey levels from a leaf's centre to its edge, at most
+NOISE = 12.0  # standard deviation of the noise in grey levels, at most
 
 
+@dataclass(frozen=True, kw_only=True)
 class DeadLeaves:
     """A range of scenes as an `ImageSet`: each scene is a pure function of its number.
 
-    Args:
+    Attributes:
         first: number of the scene at index 0.
-        count: scenes in the set.
+        count: number of scenes.
         size: side of the images, in pixels.
     """
 
-    def __init__(self, *, first: int, count: int, size: int) -> None:
-        self.first = first
-        self.count = count
-        self.size = size
+    first: int
+    count: int
+    size: int
 
     def __len__(self) -> int:
         """Number of images."""
         return self.count
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`; a seed only flips, for there is no lack of other scenes."""
+        """See `ImageSet.image`; a seed only flips, because there are enough scenes."""
         if not 0 <= index < self.count:
             raise IndexError(f"index {index} is outside of 0 .. {self.count - 1}")
         scene = torch.from_numpy(paint(self.size, np.random.default_rng(self.first + index)))
@@ -59,15 +62,7 @@ class DeadLeaves:
 
 @DATA_SETS.register("deadleaves")
 def load(image_size: int, root: str | None) -> ImageData:
-    """Scenes 0 .. 1023 are the test, the next 2^20 are for training.
-
-    Args:
-        image_size: side of the images, in pixels, at least 16.
-        root: must be None: there are no files.
-
-    Raises:
-        DataError: the size is too small, or a folder is given.
-    """
+    """Scenes 0 .. 1023 are for the test, the next 2^20 for training; at least 16 px."""
     refuse_root("deadleaves", root)
     if image_size < MIN_IMAGE_SIZE:
         raise DataError(
@@ -75,7 +70,7 @@ def load(image_size: int, root: str | None) -> ImageData:
         )
     test = DeadLeaves(first=0, count=TEST_IMAGES, size=image_size)
     train = DeadLeaves(first=TEST_IMAGES, count=TRAINING_IMAGES, size=image_size)
-    probe = hashlib.sha256()  # NumPy does not promise the same random numbers for ever
+    probe = hashlib.sha256()  # NumPy does not guarantee the same random numbers forever
     for index in range(4):
         probe.update(test.image(index, None).numpy().tobytes())
     return ImageData(
@@ -96,17 +91,24 @@ def load(image_size: int, root: str | None) -> ImageData:
     )
 
 
+class _Leaves(NamedTuple):
+    """Radii and centres in pixels, the lowest leaf first."""
+
+    radius: Float[np.ndarray, " n"]
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+
+
 def paint(size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "3 s s"]:
     """Draws one scene."""
-    radius, x, y = _drop(size, rng)
-    leaf = _visible_leaf(size, radius, x, y)
-    return _shade(size, leaf, radius, x, y, rng)
+    leaves = _drop(size, rng)
+    return _shade(_visible_leaf(size, leaves), leaves, rng)
 
 
-def _drop(size: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, " n"], ...]:
-    """Radii and centres of the leaves that touch the image, the lowest leaf first.
+def _drop(size: int, rng: np.random.Generator) -> _Leaves:
+    """The leaves that touch the image.
 
-    Centres lie up to the largest radius outside, so that the edge of the image is not special.
+    Centres lie up to the largest radius outside the image, so that its edge is not special.
     """
     smallest, largest = SMALLEST_RADIUS, size / 2
     inner, outer = smallest**-2, largest**-2
@@ -119,19 +121,15 @@ def _drop(size: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, " n"],
     distance_x = np.maximum(np.abs(x - size / 2) - size / 2, 0)
     distance_y = np.maximum(np.abs(y - size / 2) - size / 2, 0)
     touches = distance_x**2 + distance_y**2 < radius**2
-    return radius[touches], x[touches], y[touches]
+    return _Leaves(radius[touches], x[touches], y[touches])
 
 
-def _visible_leaf(
-    size: int,
-    radius: Float[np.ndarray, " n"],
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-) -> Int[np.ndarray, "s s"]:
-    """Number (from 1) of the topmost leaf over each pixel; 0 is the background.
+def _visible_leaf(size: int, leaves: _Leaves) -> Int[np.ndarray, "s s"]:
+    """Number (from 1) of the topmost leaf at each pixel; 0 is the background.
 
-    Each leaf is drawn inside its bounding box, so the cost follows the painted area.
+    A leaf is only drawn inside its bounding box, so the cost follows the painted area.
     """
+    radius, x, y = leaves
     leaf = np.zeros((size, size), dtype=np.int32)
     centres = np.arange(size, dtype=np.float32) + 0.5
     squared_x = (centres - x[:, None]) ** 2
@@ -146,15 +144,11 @@ def _visible_leaf(
 
 
 def _shade(
-    size: int,
-    leaf: Int[np.ndarray, "s s"],
-    radius: Float[np.ndarray, " n"],
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-    rng: np.random.Generator,
+    leaf: Int[np.ndarray, "s s"], leaves: _Leaves, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "3 s s"]:
     """Gives each leaf a colour, a gradient and a noise level; the background is leaf 0."""
-    count = len(radius) + 1
+    radius, x, y = leaves
+    size, count = len(leaf), len(radius) + 1
     grey = rng.random(count, dtype=np.float32) * 255
     colour = grey + (rng.random((3, count), dtype=np.float32) - 0.5) * COLOURFULNESS
     angle = rng.random(count, dtype=np.float32) * (2 * math.pi)
@@ -162,7 +156,7 @@ def _shade(
     roughness = rng.random(count, dtype=np.float32) * NOISE
     slope = steepness / np.concatenate([[size], radius])
     across, down = slope * np.cos(angle), slope * np.sin(angle)
-    # The gradient of a leaf is zero at its centre: one constant a leaf and one product a pixel.
+    # A leaf's gradient is zero at its centre: one constant per leaf and one product per pixel.
     centre_x, centre_y = np.concatenate([[size / 2], x]), np.concatenate([[size / 2], y])
     offset = across * centre_x + down * centre_y
     column = np.arange(size, dtype=np.float32) + 0.5

@@ -1,9 +1,9 @@
-"""One file to one RGB image: every format is converted or refused with its path.
+"""Decodes a file to an RGB image: every format is converted or refused with its path.
 
-Converted: EXIF orientation is applied, grey, palette, CMYK and YCbCr become RGB, 16-bit grey is
-divided by 256 (Pillow would clip it at 255), transparency is laid over white, an animation gives
-its first frame. Refused: what is not an image, is empty or truncated, has pixels of unknown range,
-is a decompression bomb in Pillow's terms, or is smaller than the crop.
+Converted: EXIF orientation is applied; grey, palette, CMYK and YCbCr become RGB; 16-bit grey is
+divided by 256 (Pillow would clip it at 255); transparency is composited over white; an animation
+gives its first frame. Refused: a file that is not an image, is empty or truncated, has pixels of
+unknown range, is a decompression bomb in Pillow's terms, or is smaller than the crop.
 """
 
 import random
@@ -19,27 +19,27 @@ from torch import Tensor
 from bench.data.base import ImageError, to_tensor
 
 
-def read_image(path: Path, *, smallest_side: int) -> Image.Image:
+def read_image(path: Path, *, min_side: int) -> Image.Image:
     """Decodes a file to an upright RGB image.
 
     Args:
         path: the file.
-        smallest_side: shortest side accepted, in pixels.
+        min_side: smallest accepted side, in pixels.
 
     Raises:
         ImageError: the file is refused.
     """
-    with _opened(path, smallest_side) as image:
-        return to_rgb(ImageOps.exif_transpose(image))
+    with _opened(path, min_side) as image:
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
-def check_header(path: Path, *, smallest_side: int) -> None:
-    """Raises ImageError if a file can be refused by its header, without decoding any pixel."""
-    with _opened(path, smallest_side):
+def check_header(path: Path, *, min_side: int) -> None:
+    """Raises ImageError if the file's header is enough to refuse it; decodes no pixel."""
+    with _opened(path, min_side):
         pass
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Converts any mode of Pillow to RGB.
 
     Raises:
@@ -57,13 +57,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def square_view(image: Image.Image, size: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-    """Resizes the shorter side to `size` (antialiased bicubic) and cuts a square of it.
+    """Resizes the shorter side to `size` (antialiased bicubic) and crops a square.
 
     Args:
         image: RGB, any size.
         size: side of the view, in pixels.
-        seed: None cuts the centre; a seed draws the position along the longer side and a
-            horizontal flip.
+        seed: draws the position along the longer side and a horizontal flip; None crops the
+            centre.
     """
     ratio = size / min(image.size)
     width, height = (max(size, round(side * ratio)) for side in image.size)
@@ -81,16 +81,16 @@ def square_view(image: Image.Image, size: int, seed: int | None) -> UInt8[Tensor
 
 
 @contextmanager
-def _opened(path: Path, smallest_side: int) -> Iterator[Image.Image]:
-    """An open image with an acceptable header; any failure inside becomes an ImageError."""
+def _opened(path: Path, min_side: int) -> Iterator[Image.Image]:
+    """Opens an image and checks its header; any error inside becomes an ImageError."""
     try:
         with Image.open(path) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise ImageError(path, f"{_size(image)} exceeds Pillow's limit of {limit} pixels")
-            if min(image.size) < smallest_side:
+            if min(image.size) < min_side:
                 raise ImageError(
-                    path, f"{_size(image)} is smaller than the crop of {smallest_side} pixels"
+                    path, f"{_size(image)} is smaller than the crop of {min_side} pixels"
                 )
             yield image
     except ImageError:
@@ -100,7 +100,7 @@ def _opened(path: Path, smallest_side: int) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         empty = path.stat().st_size == 0
         raise ImageError(path, "is empty (0 bytes)" if empty else "is not an image") from error
-    except Exception as error:  # Pillow's readers raise some ten different types on damaged bytes
+    except Exception as error:  # Pillow's readers raise about ten types on damaged bytes
         raise ImageError(path, f"cannot be decoded ({error})") from error
 
 
@@ -109,7 +109,7 @@ def _size(image: Image.Image) -> str:
 
 
 def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Divides 16-bit grey by 256. Mode I holds 32 bits, but 16-bit files are opened in it too."""
+    """Divides 16-bit grey by 256. Mode I has 32 bits, but Pillow opens 16-bit files in it too."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError("integer pixels beyond 16 bits have no known range; store 8 or 16 bits")

@@ -1,7 +1,7 @@
-"""A folder of your own images, as `root/train` and `root/test` (or `root/val`), or in one heap.
+"""A folder of your own images: `root/train` and `root/test` (or `root/val`), or not sorted.
 
-A heap is split by a hash of each relative path, about one image in ten for the test: adding a file
-never moves another one to the other side.
+An unsorted folder is split by a hash of each relative path, about one image in ten for the test:
+adding a file never moves another file to the other side.
 """
 
 import hashlib
@@ -15,14 +15,9 @@ TEST_SHARE = 10  # one image in ten
 
 @DATA_SETS.register("folder")
 def load(image_size: int, root: str | None) -> ImageData:
-    """Opens and checks a folder of images; files with other extensions are ignored.
+    """Opens and checks a folder of images.
 
-    Args:
-        image_size: side of the images, in pixels; a smaller image is refused.
-        root: the folder.
-
-    Raises:
-        DataError: no folder, no images on one side of the split, or files that cannot be used.
+    An image smaller than `image_size` is refused; files with other extensions are ignored.
     """
     if root is None:
         raise DataError("data set 'folder' needs a folder: give data.root=FOLDER")
@@ -30,15 +25,11 @@ def load(image_size: int, root: str | None) -> ImageData:
     listing = list_images(folder)
     train, test, rule = _split(folder, listing)
     names = train + test
-    look = check_files(folder, names, smallest_side=image_size)
-
-    def images(part: list[str]) -> ImageFiles:
-        return ImageFiles(folder, part, size=image_size, smallest_side=image_size)
-
+    check = check_files(folder, names, min_side=image_size)
     return ImageData(
         name="folder",
-        train=images(train),
-        test=images(test),
+        train=ImageFiles(folder, train, size=image_size, min_side=image_size),
+        test=ImageFiles(folder, test, size=image_size, min_side=image_size),
         fingerprint=fingerprint(
             data="folder",
             image_size=image_size,
@@ -48,14 +39,14 @@ def load(image_size: int, root: str | None) -> ImageData:
         ),
         description=(
             f"folder {folder.resolve().name}: {len(train)} training and {len(test)} test images "
-            f"of {image_size} px, {rule}; {look}; "
+            f"of {image_size} px, {rule}; {check}; "
             f"{len(listing.names) - len(names) + listing.ignored} other files ignored"
         ),
     )
 
 
 def _split(folder: Path, listing: FileListing) -> tuple[list[str], list[str], str]:
-    """Training names, test names and the rule that parted them."""
+    """Training names, test names and the rule that split them."""
     if (folder / "train").is_dir():
         held_out = next((part for part in ("test", "val") if (folder / part).is_dir()), None)
         if held_out is None:

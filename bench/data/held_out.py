@@ -1,11 +1,12 @@
-"""The tune split: images to choose hyper-parameters on, so that the test judges without bias.
+"""The tune split: images to choose hyper-parameters on, so that the test stays unbiased.
 
-It is cut out of the training images, so no data set needs one of its own: evenly spaced images are
-held out and judged in fixed views, and the others train. The test images play no part. A run on the
-test trains on all training images again.
+It comes from the training images, so a data set need not provide one: evenly spaced images are held
+out and judged in fixed views, the others train. The test images are not used. A run on the test
+trains on all training images again.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -16,12 +17,12 @@ SHARE = 4  # at most one training image in four is held out
 IMAGES = 512  # views to judge by
 
 
+@dataclass(frozen=True)
 class Subset:
-    """Some images of a set, each drawn as the set draws it."""
+    """A subset of an image set, each image drawn as the set draws it."""
 
-    def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
-        self.images = images
-        self.indices = indices
+    images: ImageSet
+    indices: Sequence[int]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -32,15 +33,15 @@ class Subset:
         return self.images.image(self.indices[index], seed)
 
 
+@dataclass(frozen=True)
 class FixedViews:
-    """Views of a set's images in turn; view i is drawn with seed i, whatever seed is asked for.
+    """Views of a set's images in turn; view i is always drawn with seed i.
 
-    Random crops, since `photos` has few images and each holds many different views.
+    They are random crops, because `photos` has few images, each with many different views.
     """
 
-    def __init__(self, images: ImageSet, count: int) -> None:
-        self.images = images
-        self.count = count
+    images: ImageSet
+    count: int
 
     def __len__(self) -> int:
         """Number of views."""
@@ -52,24 +53,24 @@ class FixedViews:
 
 
 def tune_split(data: ImageData) -> ImageData:
-    """The data set in which hyper-parameters are chosen; shares no test image with `data`.
+    """The data set to choose hyper-parameters on; uses no test image of `data`.
 
     Raises:
-        DataError: a single training image, so that none can be held out.
+        DataError: fewer than two training images, so none can be held out.
     """
     total = len(data.train)
     if total < 2:
         raise DataError(f"{data.name} has {total} training image, a tune split needs 2 or more")
     spacing = max(min(SHARE, total), total // IMAGES)
     held_out = range(spacing - 1, total, spacing)
-    kept = [index for index in range(total) if index % spacing != spacing - 1]
+    train = [index for index in range(total) if index % spacing != spacing - 1]
     return ImageData(
         name=f"{data.name}-tune",
-        train=Subset(data.train, kept),
+        train=Subset(data.train, train),
         test=FixedViews(Subset(data.train, held_out), IMAGES),
         fingerprint=fingerprint(of=data.fingerprint, spacing=spacing, views=IMAGES),
         description=(
             f"tune split of {data.name}: {IMAGES} views of {len(held_out)} held-out training "
-            f"images, {len(kept)} train"
+            f"images, {len(train)} train"
         ),
     )

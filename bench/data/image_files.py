@@ -1,4 +1,4 @@
-"""Image files as an image set: listing, checking and naming what a folder holds."""
+"""Image files as an image set: lists, checks and fingerprints the files of a folder."""
 
 import hashlib
 import os
@@ -16,14 +16,16 @@ from bench.data.decode import check_header, read_image, square_view
 EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-DECODED_AT_MOST = 20_000  # files that are decoded once before training; beyond, headers only
-HASHED_AT_MOST = 256 * 2**20  # bytes of a data set whose content goes into the fingerprint
-LISTED_AT_MOST = 10  # refused files that an error names
+MAX_DECODED = (
+    20_000  # files that are decoded once before training; with more, only headers are read
+)
+MAX_HASHED = 256 * 2**20  # bytes of a data set with its content in the fingerprint
+MAX_LISTED = 10  # refused files that an error names
 
 
 @dataclass(frozen=True)
 class FileListing:
-    """What a folder holds.
+    """The files of a folder.
 
     Attributes:
         names: image files, sorted paths relative to the folder, with forward slashes.
@@ -34,23 +36,21 @@ class FileListing:
     ignored: int
 
 
+@dataclass(frozen=True)
 class ImageFiles:
-    """Image files as an `ImageSet`: shorter side resized, then cut square.
+    """Image files as an `ImageSet`: shorter side resized, then cropped to a square.
 
-    Args:
-        folder: where the files lie.
-        names: paths relative to it; their order is the order of the set.
+    Attributes:
+        folder: folder of the files.
+        names: paths relative to it, in the order of the set.
         size: side of the images, in pixels.
-        smallest_side: shortest side accepted; anything below `size` is enlarged.
+        min_side: smallest accepted side; images below `size` are enlarged.
     """
 
-    def __init__(
-        self, folder: Path, names: Sequence[str], *, size: int, smallest_side: int
-    ) -> None:
-        self.folder = folder
-        self.names = names
-        self.size = size
-        self.smallest_side = smallest_side
+    folder: Path
+    names: Sequence[str]
+    size: int
+    min_side: int
 
     def __len__(self) -> int:
         """Number of images."""
@@ -59,7 +59,7 @@ class ImageFiles:
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
         """See `ImageSet.image`."""
         path = self.folder / self.names[index]
-        return square_view(read_image(path, smallest_side=self.smallest_side), self.size, seed)
+        return square_view(read_image(path, min_side=self.min_side), self.size, seed)
 
 
 def list_images(folder: Path) -> FileListing:
@@ -75,21 +75,21 @@ def list_images(folder: Path) -> FileListing:
     return FileListing(sorted(names), ignored)
 
 
-def check_files(folder: Path, names: Sequence[str], *, smallest_side: int) -> str:
-    """Looks at every file once, so that a bad one is met before training.
+def check_files(folder: Path, names: Sequence[str], *, min_side: int) -> str:
+    """Reads every file once, so that a bad one is found before training.
 
     Returns:
-        How closely was looked, for a description.
+        The kind of check, for a description.
 
     Raises:
         DataError: one error for all refused files.
     """
-    decode = len(names) <= DECODED_AT_MOST
+    decode = len(names) <= MAX_DECODED
     check: Callable[..., object] = read_image if decode else check_header
 
     def refusal(name: str) -> str | None:
         try:
-            check(folder / name, smallest_side=smallest_side)
+            check(folder / name, min_side=min_side)
         except ImageError as error:
             return str(error)
         return None
@@ -105,16 +105,16 @@ def check_files(folder: Path, names: Sequence[str], *, smallest_side: int) -> st
 
 
 def first_lines(problems: Sequence[str]) -> str:
-    """The first problems, each on an indented line of its own, and how many more there are."""
-    more = len(problems) - LISTED_AT_MOST
-    lines = [*problems[:LISTED_AT_MOST], *([f"... and {more} more"] if more > 0 else [])]
+    """The first problems and the number of the others, each on an indented line."""
+    more = len(problems) - MAX_LISTED
+    lines = [*problems[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
     return "".join(f"\n  {line}" for line in lines)
 
 
 def files_digest(folder: Path, names: Sequence[str]) -> str:
-    """SHA-256 (hex) of names and sizes, and of the content too if the files are few bytes."""
+    """SHA-256 (hex) of names and sizes, and of the content up to a total of `MAX_HASHED` bytes."""
     sizes = [(folder / name).stat().st_size for name in names]
-    read_content = sum(sizes) <= HASHED_AT_MOST
+    read_content = sum(sizes) <= MAX_HASHED
     digest = hashlib.sha256()
     for name, size in zip(names, sizes, strict=True):
         digest.update(f"{name}\0{size}\0".encode())

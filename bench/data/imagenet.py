@@ -1,7 +1,7 @@
 """ImageNet-1k (Russakovsky et al. 2015) as `root/train/<wnid>/*.JPEG` and `root/val/<wnid>/*.JPEG`.
 
-Labels are never used, so a flat `val/` serves as well. Images smaller than the crop are enlarged,
-as is usual for this data set. Deviation from torchvision's loader: EXIF orientation is applied.
+Labels are not used, so a flat `val/` works too. Images smaller than the crop are enlarged, as is
+usual for this data set. Deviation from torchvision's loader: EXIF orientation is applied.
 """
 
 from bench.data.base import DATA_SETS, DataError, ImageData, find_root, fingerprint
@@ -12,14 +12,9 @@ PARTS = ("train", "val")
 
 @DATA_SETS.register("imagenet")
 def load(image_size: int, root: str | None) -> ImageData:
-    """Lists ImageNet. Files are not opened: a bad one raises ImageError when it is drawn.
+    """Lists the files of ImageNet without opening them: a bad one raises ImageError when drawn.
 
-    Args:
-        image_size: side of the images, in pixels.
-        root: folder that holds train/ and val/; None reads QUANTIZER_ZOO_DATA.
-
-    Raises:
-        DataError: the folder, or the images of a part, are missing.
+    `root` contains train/ and val/; None reads QUANTIZER_ZOO_DATA.
     """
     folder = find_root("imagenet", root)
     sets, digests = {}, {}
@@ -30,7 +25,7 @@ def load(image_size: int, root: str | None) -> ImageData:
                 f"ImageNet expects images in {folder.absolute() / part}/<wnid>/*.JPEG, found none; "
                 f"get ILSVRC2012_img_{part}.tar from https://image-net.org and unpack it there"
             )
-        sets[part] = ImageFiles(folder / part, names, size=image_size, smallest_side=1)
+        sets[part] = ImageFiles(folder / part, names, size=image_size, min_side=1)
         digests[part] = files_digest(folder / part, names)
     train, test = (sets[part] for part in PARTS)
     return ImageData(

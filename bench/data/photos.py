@@ -1,22 +1,22 @@
-"""Eight colour photographs out of scikit-image's wheel: real images without any download.
+"""Eight colour photographs from scikit-image's wheel: real images without a download.
 
-Five are everyday scenes; one each was taken by a telescope, a microscope and a fundus camera.
+Five are everyday scenes; the others come from a telescope, a microscope and a fundus camera.
 
-Each photograph is cut, at native resolution and before anything else, into a vertical strip for the
-test and the columns left and right of it for training. A view is cropped from one of these pieces
-and only then resized, so no kernel reaches over an edge and no pixel is on both sides.
+Each photograph is first cut, at native resolution, into a vertical strip for the test and the
+columns left and right of it for training. A view is cropped from one of these pieces and only then
+resized, so no kernel reaches over an edge and no pixel is on both sides.
 
 Left out of the wheel's files: grey pictures, drawings, logos, and the right half of the stereo pair
 (it shows the left half's test strip).
 
-At native scale a crop of 32 px is mostly texture, so views are also taken from windows up to four
-times as wide and shrunk (antialiased bicubic).
+At native scale a crop of 32 px is mostly texture, so there are also views from windows up to four
+times as wide, shrunk (antialiased bicubic).
 
 Training: index = photograph; the seed draws piece, scale (log-uniform), position and flip.
-Test: windows at scales 1, 2 and 4 on a lattice of 32 source pixels, nearly constant ones (empty
-sky) dropped. No photograph gives more than the median photograph has: larger ones are thinned
-evenly. Windows overlap in part: images from one photograph are not independent, and there are only
-eight.
+Test: windows at scales 1, 2 and 4 on a lattice of 32 source pixels, without nearly constant ones
+(empty sky). No photograph gives more windows than the median photograph has: larger ones are
+thinned evenly. Windows overlap in part: images from one photograph are not independent, and there
+are only eight photographs.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ FLAT = 6.0  # standard deviation of the grey levels (0 .. 255) below which a tes
 
 @dataclass(frozen=True)
 class Window:
-    """A square of a piece of a photograph, in pixels of the piece."""
+    """A square window of a piece of a photograph, in pixels of the piece."""
 
     piece: Image.Image
     left: int
@@ -61,7 +61,7 @@ class Window:
     side: int
 
     def view(self, size: int) -> Image.Image:
-        """Crops first and resizes then: pixels outside the window have no influence."""
+        """Crops before resizing, so pixels outside the window have no influence."""
         box = (self.left, self.top, self.left + self.side, self.top + self.side)
         crop = self.piece.crop(box)
         if self.side == size:
@@ -69,14 +69,12 @@ class Window:
         return crop.resize((size, size), Image.Resampling.BICUBIC)
 
 
-class TestCrops:
-    """The fixed test windows as an `ImageSet`; there is nothing for a seed to draw."""
+@dataclass(frozen=True)
+class FixedCrops:
+    """The fixed test windows as an `ImageSet`; seeds are ignored."""
 
-    __test__ = False  # the name is not a test of pytest
-
-    def __init__(self, windows: list[Window], *, size: int) -> None:
-        self.windows = windows
-        self.size = size
+    windows: list[Window]
+    size: int
 
     def __len__(self) -> int:
         """Number of images."""
@@ -87,12 +85,17 @@ class TestCrops:
         return to_tensor(self.windows[index].view(self.size))
 
 
-class TrainingCrops:
-    """Random windows as an `ImageSet`, one index a photograph; without a seed, those of seed 0."""
+@dataclass(frozen=True)
+class RandomCrops:
+    """Random windows as an `ImageSet`: one index per photograph; without a seed, seed 0.
 
-    def __init__(self, photographs: list[list[Image.Image]], *, size: int) -> None:
-        self.photographs = photographs
-        self.size = size
+    Attributes:
+        photographs: the training pieces of each photograph.
+        size: side of the images, in pixels.
+    """
+
+    photographs: list[list[Image.Image]]
+    size: int
 
     def __len__(self) -> int:
         """Number of images."""
@@ -100,7 +103,7 @@ class TrainingCrops:
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
         """See `ImageSet.image`."""
-        uniform = random.Random(seed or 0).random  # the one draw that is stable across Pythons
+        uniform = random.Random(seed or 0).random  # the only draw that is stable across Pythons
         piece = _pick(self.photographs[index], uniform())
         widest = min(*piece.size, SCALES[-1] * self.size)
         side = round(self.size * (widest / self.size) ** uniform())
@@ -112,15 +115,7 @@ class TrainingCrops:
 
 @DATA_SETS.register("photos")
 def load(image_size: int, root: str | None) -> ImageData:
-    """Opens the photographs; those whose pieces are smaller than the image size are left out.
-
-    Args:
-        image_size: side of the images, in pixels.
-        root: must be None: the files lie in the package scikit-image.
-
-    Raises:
-        DataError: a file is missing, or no photograph is large enough.
-    """
+    """Opens the photographs, except those with pieces smaller than the image size."""
     refuse_root("photos", root)
     training, candidates, digests = [], [], {}
     for file, strip in PHOTOGRAPHS.items():
@@ -142,8 +137,8 @@ def load(image_size: int, root: str | None) -> ImageData:
     boxes = [(window.left, window.top, window.side) for window in windows]
     return ImageData(
         name="photos",
-        train=TrainingCrops(training, size=image_size),
-        test=TestCrops(windows, size=image_size),
+        train=RandomCrops(training, image_size),
+        test=FixedCrops(windows, image_size),
         fingerprint=fingerprint(
             data="photos", image_size=image_size, strips=PHOTOGRAPHS, pixels=digests, test=boxes
         ),
@@ -159,18 +154,18 @@ def read_photograph(file: str) -> Image.Image:
     """Reads one photograph by path from the installed package, which is not imported.
 
     Raises:
-        DataError: scikit-image is not installed or has another set of files.
+        DataError: scikit-image is not installed or lacks the file.
     """
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise DataError("photos lie in the package scikit-image; install it: uv sync")
-    return read_image(Path(spec.origin).parent / "data" / file, smallest_side=1)
+    return read_image(Path(spec.origin).parent / "data" / file, min_side=1)
 
 
 def _cut(
     photograph: Image.Image, strip: tuple[int, int]
 ) -> tuple[Image.Image, tuple[Image.Image, Image.Image]]:
-    """The test strip, and what is left and right of it: three images with pixels of their own."""
+    """The test strip, and the columns left and right of it: three separate copies."""
     (start, end), (width, height) = strip, photograph.size
     left = photograph.crop((0, 0, start, height))
     right = photograph.crop((end, 0, width, height))
@@ -178,7 +173,7 @@ def _cut(
 
 
 def _pick(pieces: list[Image.Image], share: float) -> Image.Image:
-    """The piece that holds this share of the total width; all are equally high."""
+    """The piece at this share of the total width; all have the same height."""
     column = share * sum(piece.width for piece in pieces)
     for piece in pieces:
         column -= piece.width
@@ -189,12 +184,12 @@ def _pick(pieces: list[Image.Image], share: float) -> Image.Image:
 
 def _balanced(candidates: list[list[Window]]) -> list[Window]:
     """Thins the windows of each photograph evenly to the median number over photographs."""
-    most = median_low([len(windows) for windows in candidates])
-    chosen = []
+    limit = median_low([len(windows) for windows in candidates])
+    balanced = []
     for windows in candidates:
-        count = min(most, len(windows))
-        chosen += [windows[place * len(windows) // count] for place in range(count)]
-    return chosen
+        count = min(limit, len(windows))
+        balanced += [windows[place * len(windows) // count] for place in range(count)]
+    return balanced
 
 
 def _lattice(piece: Image.Image, size: int) -> Iterator[Window]:

@@ -1,7 +1,7 @@
-"""The order of training: batch t is a pure function of (seeds, t).
+"""The order of the training images: batch t is a pure function of (seeds, t).
 
-So there is no state to save: a run resumes by starting at its step, and every quantizer sees the
-same images in the same order and in the same crops, whatever number of workers reads them.
+So there is no state to save: a run resumes by starting at its step. Every quantizer sees the same
+images in the same order and the same crops, with any number of workers.
 """
 
 import hashlib
@@ -21,12 +21,7 @@ Sample = tuple[Tensor, int] | ImageError
 
 @dataclass(frozen=True)
 class Batch:
-    """Training images and their places in the set.
-
-    Attributes:
-        images: uint8, not normalised.
-        indices: place of each image in its set.
-    """
+    """Training images, uint8 and not normalized, and the index of each in its set."""
 
     images: UInt8[Tensor, "b 3 s s"]
     indices: Int64[Tensor, " b"]
@@ -35,13 +30,8 @@ class Batch:
 class TrainingStream(Dataset[Sample]):
     """The endless sequence of training samples, by position.
 
-    Position p lies in epoch p // n. Each epoch is a permutation of the n images, drawn from
+    Position p is in epoch p // n. Each epoch is a permutation of the n images, drawn from
     (data_seed, epoch); crop and flip are drawn from (augment_seed, p).
-
-    Args:
-        images: the set to draw from.
-        data_seed: decides the order.
-        augment_seed: decides crops and flips.
     """
 
     def __init__(self, images: ImageSet, *, data_seed: int, augment_seed: int) -> None:
@@ -54,7 +44,7 @@ class TrainingStream(Dataset[Sample]):
         self._order: Int64[Tensor, " n"] = torch.empty(0, dtype=torch.int64)
 
     def __getitem__(self, position: int) -> Sample:
-        """Image and index at a position; a bad file comes back as a value, for the main process."""
+        """Image and index at a position; the error of a bad file is returned, not raised."""
         index = self.index(position)
         try:
             return self.images.image(index, _mix(self.augment_seed, position)), index
@@ -62,7 +52,7 @@ class TrainingStream(Dataset[Sample]):
             return error
 
     def index(self, position: int) -> int:
-        """Which image stands at a position."""
+        """Index of the image at a position."""
         epoch, place = divmod(position, len(self.images))
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(_mix(self.data_seed, epoch))
@@ -86,17 +76,17 @@ def training_batches(
 
     Args:
         images: the training set.
-        batch_size: images a batch.
-        start_step: first step; resuming at step t is starting at step t.
+        batch_size: images per batch.
+        start_step: first step; to resume at step t, start at step t.
         stop_step: the step after the last.
-        data_seed: decides the order.
-        augment_seed: decides crops and flips.
-        workers: reading processes; changes the speed only.
+        data_seed: seed of the order.
+        augment_seed: seed of crops and flips.
+        workers: reading processes; they only change the speed.
         pin_memory: page-locked batches, for copies to a GPU.
 
     Raises:
-        ImageError: a file cannot be used; raised here whichever process met it.
-        ValueError: at the call, not at the first batch.
+        ImageError: a file cannot be used; raised here even if a worker found it.
+        ValueError: impossible steps or batch size; raised at the call, not at the first batch.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -113,7 +103,7 @@ def training_batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # without one the loader takes a number from the global RNG
+        generator=torch.Generator(),  # without it, the loader draws from the global RNG
     )
     return _raising(loader)
 
@@ -123,20 +113,20 @@ def index_digest(previous: str, indices: Int64[Tensor, " b"]) -> str:
 
     Args:
         previous: the digest so far (hex), "" before the first batch.
-        indices: the indices of the batch, on any device.
+        indices: of the images in the batch, on any device.
     """
     values = indices.cpu().numpy().astype("<i8").tobytes()  # the same bytes on every machine
     return hashlib.sha256(previous.encode() + values).hexdigest()
 
 
 def _mix(seed: int, counter: int) -> int:
-    """A seed of 63 bits that differs in every bit for neighbouring seeds and counters."""
+    """A 63-bit seed; neighbouring seeds and counters give unrelated ones."""
     digest = hashlib.blake2b(f"{seed}:{counter}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor] | ImageError:
-    """Stacks samples; the first bad one takes the place of the batch."""
+    """Stacks samples; the first error replaces the batch."""
     images, indices = [], []
     for sample in samples:
         if isinstance(sample, ImageError):
@@ -147,9 +137,9 @@ def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor] | ImageError:
 
 
 def _raising(loader: DataLoader[Sample]) -> Iterator[Batch]:
-    """Turns what the loader collated into batches, and errors found by workers into exceptions."""
+    """Yields the loader's batches, and raises the errors that workers returned."""
     with warnings.catch_warnings():
-        # Python 3.12 warns of any fork beside threads, and torch has threads.
+        # Python 3.12 warns about every fork of a process with threads, and torch has threads.
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
         collated = iter(loader)
     try:
@@ -159,6 +149,6 @@ def _raising(loader: DataLoader[Sample]) -> Iterator[Batch]:
             images, indices = item
             yield Batch(images, indices)
     finally:
-        # Stops the workers now. An exception would keep them alive with this frame, and the next
-        # loader's workers, forked meanwhile, would stumble over them.
+        # Stops the workers now. An exception would keep them alive with this frame, and they would
+        # disturb the workers that the next loader forks.
         del collated

@@ -72,7 +72,7 @@ def protocol(
         "perceptual_metric": {
             "name": perceptual_metric.name if perceptual_metric else "none",
             "identity": perceptual_metric.identity if perceptual_metric else "none",
-            **_source(PERCEPTUAL, perceptual_metric.name if perceptual_metric else "none"),
+            **(_part(PERCEPTUAL, perceptual_metric.name, {}) if perceptual_metric else {}),
         },
         "device": device_kind,
         "precision": precision,
@@ -93,25 +93,25 @@ def recorded_config(config: BenchConfig) -> dict[str, Any]:
 
 
 def _recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    discriminator, losses = recipe["discriminator"], recipe["losses"]
+    losses = recipe["losses"]
+    kind, shape = name_and_options("recipe.discriminator", recipe["discriminator"])
     name, options = name_and_options("recipe.losses.perceptual", losses["perceptual"])
-    distance = _part(PERCEPTUAL, name, options)
+    perceptual = _part(PERCEPTUAL, name, options)
     recipe = recipe | {
-        "discriminator": discriminator | _source(DISCRIMINATORS, discriminator["name"]),
-        "losses": losses | {"perceptual": {"name": name, **distance} if distance else name},
+        "discriminator": {"name": kind, **_part(DISCRIMINATORS, kind, shape)},
+        "losses": losses | {"perceptual": {"name": name, **perceptual} if perceptual else name},
     }
     return {k: v for k, v in recipe.items() if f"recipe.{k}" not in MOVES_NO_NUMBER}
 
 
 def _part(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a part from its namesakes: options beyond the defaults, and its source."""
-    return _differing(options, registry.options(name)) | _source(registry, name)
+    """What tells a part from its namesakes: options beyond the defaults; of a plugin, its source.
 
-
-def _source(registry: Registry[Any], name: str) -> dict[str, str]:
-    """The SHA-256 of a plugin's file, so that an edited plugin gets another table."""
+    So an edited plugin gets another table.
+    """
     factory = registry.lookup(name)
-    return {"source_sha256": part_sha256(factory)} if is_plugin(factory) else {}
+    source = {"source_sha256": part_sha256(factory)} if is_plugin(factory) else {}
+    return _differing(options, registry.options(name)) | source
 
 
 def _metric(metric: RequestedMetric) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def run_job(job: Job) -> Outcome:
     """Skips a finished run or continues an unfinished one; success and failure leave a record.
 
     Raises:
-        ConfigError: compile=true, and this machine cannot compile; this leaves no record.
+        UsageError: compile=true, and this machine cannot compile; this leaves no record.
     """
     table = table_name(job.protocol)
     finished = job.directory / "record.json"

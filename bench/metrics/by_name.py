@@ -59,11 +59,13 @@ def check_metrics(
         count: how many will be judged.
 
     Raises:
-        ValueError: images that are too small or too few for a metric; says what it needs.
+        ValueError: images too small or too few for a metric, or a metric of the wrong kind.
     """
     for metric in metrics:
         if metric.kind == "image":
-            metric.function(images[:1], images[:1])
+            values = metric.function(images[:1], images[:1])
+            if values.shape != (1,):
+                raise ValueError(f"{metric.name} must give one value per image, got {values!r}")
         needed, reason = metric.min_images, ""
         if metric.extractor and metric.min_images_per_feature:
             dimension = metric.extractor.open("cpu")(images[:1]).shape[1]

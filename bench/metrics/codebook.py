@@ -1,19 +1,18 @@
-"""Use of the codebooks on an evaluation set: exact counts of indices, streamed batch by batch.
+"""How the codebooks were used on an evaluation set, from exact counts of the indices.
 
-Per codebook of K codes, after N tokens with code frequencies p:
+For a codebook of K codes, after N tokens with code frequencies p:
 
-- usage: codes seen at least once / K. Bounded by N: a perfectly uniform code is expected to show
-  only 1 - (1 - 1/K)^N of its codes, the ceiling, which is reported beside it.
-- entropy: -sum p log2 p bits, the plug-in estimate (biased downward where N is not far above K).
-- Miller-Madow entropy: the same with the bias removed to first order.
+- usage: codes seen at least once / K. It depends on N: even uniform use shows only
+  1 - (1 - 1/K)^N of the codes on average. This ceiling is reported beside the usage.
+- entropy: -sum p log2 p bits, the plug-in estimate (biased downward unless N is far above K).
+- Miller-Madow entropy: the same with the first-order bias removed.
 - perplexity: 2^entropy; K for uniform use, 1 for a single code. 1 <= perplexity <= used codes.
 
-Codebooks are never pooled into one histogram, since that hides the collapse of one of them. Over
-several codebooks the tables show the mean usage and the product of perplexities, which is the
-perplexity of the joint code if the codebooks were independent, and an upper bound of it if not.
-The joint code itself is counted too: its entropy is the rate of coding a position as a whole, and
-its distinct codes compare with what as many uniform positions would show. Both are comparable
-between one large codebook, groups, residual levels and single bits.
+Codebooks are never pooled into one histogram, which would hide the collapse of one of them. For
+several codebooks, tables show the mean usage and the product of the perplexities. The product is
+the perplexity of the joint code if the codebooks are independent, and an upper bound otherwise. The
+joint code is counted as well: its entropy is the rate of coding a position as a whole. It compares
+one large codebook with groups, residual levels and single bits.
 """
 
 import math
@@ -46,7 +45,7 @@ class CodebookUse:
 
     @property
     def usage_ceiling(self) -> float:
-        """Usage expected of N uniform tokens: 1 - (1 - 1/K)^N."""
+        """Expected usage of N uniform tokens: 1 - (1 - 1/K)^N."""
         if self.codebook_size == 1:
             return 1.0
         return -math.expm1(self.tokens * math.log1p(-1 / self.codebook_size))
@@ -83,7 +82,7 @@ class JointUse:
     def miller_madow_entropy_bits(self) -> float:
         """Entropy without its first-order bias, in bits per position; at most log2 V.
 
-        Only a part of the bias, and so still too low, where N is not far above the codes in use.
+        It is still too low unless N is far above the number of used codes.
         """
         corrected = self.entropy_bits + _miller_madow_bits(self.used_codes, self.tokens)
         return min(corrected, self.capacity_bits)
@@ -91,11 +90,11 @@ class JointUse:
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookReport:
-    """How all codebooks were used; without any (a continuous latent) every aggregate is None.
+    """How all codebooks were used. For a continuous latent, without codebooks, all means are None.
 
     Attributes:
-        codebooks: each codebook alone.
-        joint: all of them together; None without any.
+        codebooks: each codebook by itself.
+        joint: all codebooks together; None if there are none.
     """
 
     codebooks: tuple[CodebookUse, ...]
@@ -108,12 +107,12 @@ class CodebookReport:
 
     @property
     def mean_usage_ceiling(self) -> float | None:
-        """Ceiling of the usage averaged over codebooks."""
+        """Usage ceiling averaged over codebooks."""
         return self._mean([codebook.usage_ceiling for codebook in self.codebooks])
 
     @property
     def entropy_bits(self) -> float | None:
-        """Sum of the entropies in bits per position: the rate of coding each codebook alone."""
+        """Sum of the entropies in bits per position: the rate of coding codebooks separately."""
         if not self.codebooks:
             return None
         return math.fsum(codebook.entropy_bits for codebook in self.codebooks)
@@ -146,7 +145,7 @@ class CodebookReport:
 def entropy_bits(counts: Int[Tensor, " u"]) -> float:
     """Plug-in entropy in bits, -sum p log2 p, from counts above zero; biased downward."""
     p = counts.double() / counts.sum()
-    return max(0.0, -(p * p.log2()).sum().item())  # one code alone would give -0.0
+    return max(0.0, -(p * p.log2()).sum().item())  # a single code would give -0.0
 
 
 def _miller_madow_bits(used_codes: int, tokens: int) -> float:

@@ -1,6 +1,6 @@
-"""Counts the indices of an evaluation set and reports how each codebook was used, and all together.
+"""Counts the indices of an evaluation set, per codebook and jointly, batch by batch.
 
-The quantities are defined in `bench.metrics.codebook`.
+`bench.metrics.codebook` defines the reported quantities.
 """
 
 import math
@@ -29,7 +29,8 @@ class CodebookStatistics:
 
     Args:
         codebook_sizes: codes in each codebook, as `Quantizer.codebook_sizes`; may be empty. Up to
-            2^20 codes are counted in an array; above that memory follows the codes seen, not K.
+            2^20 codes are counted in an array. Above that, memory grows with the codes seen, not
+            with K.
 
     Raises:
         ValueError: a size is not in [1, 2^63].
@@ -48,7 +49,7 @@ class CodebookStatistics:
         self._joint = JointCounter(self.codebook_sizes) if len(self.codebook_sizes) > 1 else None
 
     def add(self, indices: Int[Tensor, "b k *spatial"]) -> None:
-        """Counts the indices of one batch; nothing is counted if one of them is refused.
+        """Counts the indices of one batch, or none of them if one is invalid.
 
         Raises:
             TypeError: indices are not integers.
@@ -72,7 +73,7 @@ class CodebookStatistics:
             self._joint.add(per_codebook)
 
     def result(self) -> CodebookReport:
-        """Statistics of everything added so far; more may be added afterwards.
+        """Statistics of everything added so far. More may be added later.
 
         Raises:
             ValueError: there are codebooks, but no index was added.
@@ -105,7 +106,7 @@ class CodebookStatistics:
 
     def _check_range(self, codebook: int, tokens: Int[Tensor, " n"]) -> None:
         size = self.codebook_sizes[codebook]
-        lowest, highest = (int(value) for value in tokens.aminmax())
+        lowest, highest = (int(index) for index in tokens.aminmax())
         if lowest < 0 or highest >= size:
             value = lowest if lowest < 0 else highest
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Exact counts of codes, streamed: an array for small codebooks, a sorted table for large ones.
+"""Exact, streamed counts of codes: an array for small codebooks, a sorted table for large ones.
 
-The table's memory follows the codes seen, never the size of the codebook. A joint code of several
-codebooks is a row of the table: their indices packed into as few int64 columns as hold them.
+The table's memory grows with the codes seen, not with the size of the codebook. A joint code of
+several codebooks is a row of the table: their indices, packed into few int64 columns.
 """
 
 import math
@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-LARGEST_DENSE = 1 << 20  # codes; 8 MiB of counts. Larger codebooks are counted sparsely
+LARGEST_DENSE = 1 << 20  # codes, 8 MiB of counts; larger codebooks are counted sparsely
 _MERGE_AT_LEAST = 1 << 20  # tokens
-_COLUMN = 1 << 63  # codes that an int64 column tells apart
+_COLUMN = 1 << 63  # distinct codes in an int64 column
 
 
 class DenseCounter:
-    """Counts in an array with one entry a code."""
+    """Counts in an array with one entry per code."""
 
     def __init__(self, size: int) -> None:
         self._counts = torch.zeros(size, dtype=torch.int64)
@@ -32,7 +32,7 @@ class DenseCounter:
 
 
 class SparseCounter:
-    """Counts in a sorted list of the rows seen; new ones wait until merging is worth a sort."""
+    """Counts in a sorted list of the rows seen. New rows wait until a merge is worth the sort."""
 
     def __init__(self, columns: int = 1) -> None:
         self._rows = torch.empty(0, columns, dtype=torch.int64)
@@ -41,9 +41,9 @@ class SparseCounter:
         self._waiting_rows = 0
 
     def add(self, tokens: Int[Tensor, " n"] | Int[Tensor, "n c"]) -> None:
-        """Counts tokens, or rows of as many columns as the counter has."""
+        """Counts tokens, or rows with the counter's number of columns."""
         rows = tokens.reshape(len(tokens), -1)
-        self._waiting.append(rows.clone())  # the caller may write into its tensor again
+        self._waiting.append(rows.clone())  # the caller may overwrite its tensor
         self._waiting_rows += len(rows)
         if self._waiting_rows >= max(_MERGE_AT_LEAST, len(self._rows)):
             self._merge()
@@ -64,7 +64,7 @@ class SparseCounter:
 
 
 class JointCounter:
-    """Counts the codes of several codebooks together.
+    """Counts joint codes of several codebooks.
 
     Args:
         codebook_sizes: codes in each codebook; their product may exceed any integer type.
@@ -76,7 +76,7 @@ class JointCounter:
         self._counter = SparseCounter(len(self._columns))
 
     def add(self, indices: Int[Tensor, "k n"]) -> None:
-        """Counts n positions, each with one index per codebook."""
+        """Counts n positions with one index per codebook each."""
         columns = []
         for codebooks in self._columns:
             packed = torch.zeros_like(indices[0])
@@ -91,7 +91,7 @@ class JointCounter:
 
 
 def _pack_columns(codebook_sizes: Sequence[int]) -> list[list[int]]:
-    """Consecutive codebooks in groups whose sizes multiply to at most 2^63."""
+    """Groups of consecutive codebooks; the sizes in a group multiply to at most 2^63."""
     columns: list[list[int]] = []
     for codebook in range(len(codebook_sizes)):
         longer = [*columns[-1], codebook] if columns else [codebook]
@@ -103,8 +103,8 @@ def _pack_columns(codebook_sizes: Sequence[int]) -> list[list[int]]:
 
 
 def _unique_rows(rows: Int[Tensor, "n c"]) -> tuple[Int[Tensor, "u c"], Int[Tensor, " n"]]:
-    """Distinct rows, sorted, and the place of each given row among them."""
-    if rows.shape[1] == 1:  # many times faster than the search over rows
+    """Distinct rows, sorted, and the index of each given row among them."""
+    if rows.shape[1] == 1:  # many times faster than the search for rows
         values, position = rows[:, 0].unique(return_inverse=True)
         return values[:, None], position
     return rows.unique(dim=0, return_inverse=True)

@@ -1,21 +1,21 @@
 """DINOv2 as torchvision's vision transformer, from a file of published weights.
 
 Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2023,
-https://arxiv.org/abs/2304.07193. Its class token serves Frechet distances since Stein et al.,
-"Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
+https://arxiv.org/abs/2304.07193. Frechet distances of its class token were proposed by Stein et
+al., "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
 models", NeurIPS 2023, https://arxiv.org/abs/2306.04675.
 
-torch-fidelity 0.4 gets code and weights from the network. The architecture is the usual vision
-transformer but for two things, which are folded into the weights here:
+torch-fidelity 0.4 downloads both code and weights. The architecture is the usual vision transformer
+with two differences, which are folded into the weights here:
 
-- LayerScale multiplies the output of each attention and each MLP by a learned vector; the linear
-  layer before it takes that factor.
+- LayerScale multiplies the output of each attention and each MLP by a learned vector. The linear
+  layer before it absorbs that factor.
 - Positions were learned on a grid of 37 x 37 patches. They are resampled to 16 x 16 (224 px) as the
-  authors do it: bicubic, with 0.1 added to the new side, which moves the sampling points a little.
+  authors do: bicubic, with 0.1 added to the new side, which shifts the sampling points slightly.
 
 ViT-g has a gated MLP (SwiGLU; Shazeer, "GLU Variants Improve Transformer", 2020,
-https://arxiv.org/abs/2002.05202, equation 6, with biases), which takes the place of torchvision's.
-Models with registers are another architecture and refused.
+https://arxiv.org/abs/2002.05202, equation 6, with biases), which replaces torchvision's. Models
+with registers have another architecture and are refused.
 """
 
 import math
@@ -35,11 +35,11 @@ _POSITION_OFFSET = 0.1
 
 
 def read_weights(file: WeightFile, *, width: int) -> dict[str, Tensor]:
-    """Reads a published state dict as plain tensors: no SHA-256 is published to check it by.
+    """Reads a published state dict as plain tensors, since no SHA-256 of it is published.
 
     Args:
-        file: where it lies.
-        width: of the model that it must hold, in channels.
+        file: the file of weights.
+        width: expected channels of the model.
 
     Raises:
         FileNotFoundError: the file is not on this machine.
@@ -48,14 +48,14 @@ def read_weights(file: WeightFile, *, width: int) -> dict[str, Tensor]:
     path = file.checked_path(otherwise="choose the extractor 'scattering'")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        found = weights["cls_token"].shape[-1]
+        channels = weights["cls_token"].shape[-1]
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError):
         raise ValueError(
             f"{path} does not hold {file.name} as plain tensors; delete it and get it again from "
             f"{file.url}"
         ) from None
-    if found != width:
-        raise ValueError(f"{path} is not {file.name}: {found} channels, expected {width}")
+    if channels != width:
+        raise ValueError(f"{path} is not {file.name}: {channels} channels, expected {width}")
     return weights
 
 
@@ -63,10 +63,10 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
     """Builds the network in eval mode: normalised images (b, 3, 224, 224) to class tokens (b, d).
 
     Args:
-        weights: the published state dict, which also decides width and depth.
+        weights: the published state dict, which also sets width and depth.
 
     Raises:
-        ValueError: it is not that of a DINOv2 without registers.
+        ValueError: these are not the weights of a DINOv2 without registers.
     """
     depth = sum(key.startswith("blocks.") and key.endswith(".norm1.weight") for key in weights)
     try:
@@ -84,7 +84,7 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
-    """Position vectors of the class token and of a square grid, on a grid of another side."""
+    """Resamples the position vectors of the class token and a square grid to another side."""
     old = math.isqrt(positions.shape[1] - 1)
     if old == side:
         return positions
@@ -95,7 +95,7 @@ def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Te
 
 
 def _stem(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Everything but the blocks, under torchvision's names."""
+    """All weights outside the blocks, under torchvision's names."""
     side = IMAGE_SIDE // weights["patch_embed.proj.weight"].shape[-1]
     return {
         "class_token": weights["cls_token"],
@@ -133,7 +133,7 @@ def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tenso
 def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -> nn.Module:
     from torchvision.models import VisionTransformer  # takes seconds to import
 
-    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # of a gated MLP alone
+    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # only a gated MLP has it
     with torch.device("meta"):  # draws no random weights
         network = VisionTransformer(
             image_size=IMAGE_SIDE,

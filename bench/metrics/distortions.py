@@ -1,8 +1,8 @@
-"""Hand-made damage of growing strength, to see whether a metric grows with it.
+"""Synthetic damage of growing strength, to test whether a metric grows with it.
 
-Each distortion imitates one way in which a codec or a tokenizer fails. All are deterministic, keep
-uint8 and have one strength, along which the error grows from none. Strengths have different units,
-so `damaged_equally` finds those that do the same damage.
+Each distortion imitates one way in which a codec or a tokenizer fails. All are deterministic and
+keep uint8. Each has one strength, and the error grows with it from nearly zero. Strengths have
+different units, so `damaged_equally` finds the ones that do equal damage.
 """
 
 import io
@@ -22,8 +22,8 @@ from bench.metrics.image import pooled_psnr_db, ssim
 DAMAGES = (0.016, 0.028, 0.05, 0.09, 0.16)  # five severities, see `damage`
 _SEED = 0
 _BLOCK = 8  # pixels, as in JPEG
-_TOKEN = 4  # pixels: what one position of a tokenizer with down-sampling 4 shows
-_TINT = (1.0, -0.5, -0.5)  # towards red, at equal mean of the channels
+_TOKEN = 4  # pixels; the patch of one position of a tokenizer with downsampling 4
+_TINT = (1.0, -0.5, -0.5)  # towards red; the mean of the channels stays
 _BISECTIONS = 11
 
 
@@ -34,8 +34,8 @@ class Distortion:
     Attributes:
         name: for tables.
         apply: damages images with a given strength.
-        weakest: strength with next to no error.
-        strongest: strength with at least as much error as any validation asks for.
+        weakest: strength with almost no error.
+        strongest: strength with at least the largest error that a validation asks for.
     """
 
     name: str
@@ -47,19 +47,18 @@ class Distortion:
 def damaged_equally(
     distortion: Distortion, images: UInt8[Tensor, "n 3 h w"], damages: Sequence[float]
 ) -> list[UInt8[Tensor, "n 3 h w"]]:
-    """The images once for each damage asked for, see `damage`.
+    """The images, damaged once for each requested `damage`.
 
-    The strength is found on every fourth image by bisection of its logarithm, as strengths have
-    any unit.
+    The strength is found on every fourth image by bisection of its logarithm.
 
     Raises:
-        ValueError: the range of strengths does not reach a damage.
+        ValueError: no strength reaches a requested damage.
     """
     return [distortion.apply(images, _strength(distortion, images[::4], d)) for d in damages]
 
 
 def damage(reference: UInt8[Tensor, "n 3 h w"], reconstruction: UInt8[Tensor, "n 3 h w"]) -> float:
-    """Geometric mean of the RMSE over all pixels, in units of the peak, and of 1 - mean SSIM."""
+    """Geometric mean of the RMSE over all pixels (peak value 1) and of 1 - mean SSIM."""
     rmse = 10 ** (-pooled_psnr_db(reference, reconstruction) / 20)
     return math.sqrt(rmse * max(0.0, 1 - ssim(reference, reconstruction).mean().item()))
 
@@ -93,7 +92,7 @@ def ring(images: UInt8[Tensor, "n 3 h w"], strength: float) -> UInt8[Tensor, "n 
 
 
 def compress(images: UInt8[Tensor, "n 3 h w"], strength: float) -> UInt8[Tensor, "n 3 h w"]:
-    """JPEG of quality 100 - strength, between two qualities the blend of both."""
+    """JPEG of quality 100 - strength; a fractional quality blends the two next to it."""
     lower, share = math.floor(strength), strength - math.floor(strength)
     better, worse = _jpeg(images, 100 - lower), _jpeg(images, max(1, 99 - lower))
     return _as_bytes((1 - share) * better + share * worse)
@@ -132,9 +131,9 @@ def lose_contrast(images: UInt8[Tensor, "n 3 h w"], share: float) -> UInt8[Tenso
 
 
 def checker(images: UInt8[Tensor, "n 3 h w"], levels: float) -> UInt8[Tensor, "n 3 h w"]:
-    """Adds a checkerboard of single pixels, as transposed convolutions leave it.
+    """Adds a checkerboard of single pixels, an artefact of transposed convolutions.
 
-    Its amplitude differs from image to image by up to half; in levels on average.
+    `levels` is the mean amplitude; the amplitude of an image differs from it by up to half.
     """
     count, _, height, width = images.shape
     sign = 1 - 2 * ((torch.arange(height)[:, None] + torch.arange(width)) % 2)
@@ -168,7 +167,7 @@ def _filter(
     images: UInt8[Tensor, "n 3 h w"],
     gain: Callable[[Float[Tensor, "h w"]], Float[Tensor, "h w"]],
 ) -> UInt8[Tensor, "n 3 h w"]:
-    """Multiplies the cosine spectrum, whose edges mirror, by a gain of cycles per pixel."""
+    """Multiplies the cosine spectrum (mirrored edges) by a gain, a function of cycles per pixel."""
     from scipy.fft import dctn, idctn
 
     height, width = images.shape[-2:]

@@ -71,7 +71,13 @@ class Extractor:
             check_images(images, "given")
             with _full_float32(device), torch.no_grad():
                 batches = [network(batch.to(device)).cpu() for batch in images.split(_BATCH)]
-            return torch.cat(batches)
+            rows = torch.cat(batches)
+            if rows.ndim != 2 or len(rows) != len(images):
+                raise ValueError(
+                    f"extractor {self.name} must give features of shape ({len(images)}, d), got "
+                    f"{tuple(rows.shape)}"
+                )
+            return rows
 
         return features
 

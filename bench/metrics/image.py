@@ -1,20 +1,16 @@
-"""Distortion of single images: PSNR, SSIM, MS-SSIM and mean absolute error, from uint8 pairs.
+"""Distortion of single images: PSNR, SSIM and mean absolute error, from uint8 pairs.
 
 PSNR is 10 log10(255^2 / MSE) with the MSE over all pixels and channels of an image. Squared errors
-are summed as integers, so the MSE is exact. There are two means over a set, and papers mix them:
+are summed as integers, so the MSE is exact. Papers use two different means over a set:
 
 - `psnr_db` and `mean_psnr_db`: PSNR of each image, then the mean (the usual one).
-- `pooled_psnr_db`: one MSE over the whole set, then its PSNR (as in the GSQ code). Never above the
-  former, because PSNR is convex in the MSE.
+- `pooled_psnr_db`: the MSE of the whole set, then its PSNR (as in the GSQ code). It is never above
+  the first, because PSNR is convex in the MSE.
 
 SSIM follows Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
 structural similarity", IEEE TIP 13(4), 2004, section III.C: 11 x 11 Gaussian window with a standard
 deviation of 1.5 pixels, K1 = 0.01, K2 = 0.03. Deviation: the paper compares grey images; here SSIM
-is computed for R, G and B and averaged, as scikit-image and most tokenizer papers do.
-
-MS-SSIM follows Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality
-assessment", Asilomar 2003, equation 7 and its five weights; each channel alone, then averaged.
-Scales halve by the mean of 2 x 2 pixels. A negative mean of contrast and structure counts as 0.
+is computed for R, G and B, then averaged, as in scikit-image and most tokenizer papers.
 """
 
 from typing import NamedTuple
@@ -33,11 +29,12 @@ _C2 = (0.03 * _PEAK) ** 2
 
 
 class MeanPsnr(NamedTuple):
-    """Mean of per-image PSNR, with the exact reconstructions set apart.
+    """Mean of per-image PSNR, without the exact reconstructions.
 
     Attributes:
-        finite_mean_db: mean over images with an error; infinite if there is none.
-        exact_images: images without any error, whose PSNR is infinite; left out of the mean.
+        finite_mean_db: mean over the images that have an error; infinite if all are exact.
+        exact_images: number of images without an error. Their PSNR is infinite, so the mean leaves
+            them out.
     """
 
     finite_mean_db: float
@@ -59,7 +56,7 @@ def psnr_db(
 def mean_psnr_db(psnr: Float[Tensor, " n"]) -> MeanPsnr:
     """Averages the per-image values of `psnr_db` over the images that have an error.
 
-    One exact image would make the plain mean infinite and hide all others; it is counted instead.
+    A single exact image would make the plain mean infinite; such images are counted instead.
 
     Raises:
         ValueError: no values, or a NaN among them.
@@ -74,7 +71,7 @@ def mean_psnr_db(psnr: Float[Tensor, " n"]) -> MeanPsnr:
 def pooled_psnr_db(
     reference: UInt8[Tensor, "n 3 h w"], reconstruction: UInt8[Tensor, "n 3 h w"]
 ) -> float:
-    """PSNR in dB of the error pooled over the whole set; infinite if every image is exact.
+    """PSNR in dB of the MSE of the whole set; infinite if every image is exact.
 
     Raises:
         TypeError, ValueError: not two equally shaped uint8 stacks, see `check_pair`.
@@ -137,16 +134,16 @@ def _squared_error(
 
 
 def _mse_to_db(mse: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    return 10 * torch.log10(_PEAK**2 / mse)  # x / 0 is infinity in tensors, as wanted
+    return 10 * torch.log10(_PEAK**2 / mse)  # for tensors x / 0 is infinity, as needed here
 
 
 def luminance_and_structure(
     x: Float[Tensor, "m 3 h w"], y: Float[Tensor, "m 3 h w"]
 ) -> tuple[Float[Tensor, "m 3 H W"], Float[Tensor, "m 3 H W"]]:
-    """SSIM, equation 13 of its paper, and its factor of contrast and structure alone.
+    """SSIM, equation 13 of its paper, and its factor for contrast and structure.
 
-    At each position of the valid region, H = h - 10, W = w - 10; in float64, as E[x^2] - E[x]^2
-    cancels up to 65025 against a variance near 0.
+    Both at each position of the valid region, H = h - 10, W = w - 10. They need float64, since
+    E[x^2] - E[x]^2 subtracts numbers of up to 65025 for a variance near 0.
     """
     mean_x, mean_y = _smooth(x), _smooth(y)
     variance_x = _smooth(x * x) - mean_x * mean_x
@@ -158,9 +155,9 @@ def luminance_and_structure(
 
 
 def _smooth(images: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 H W"]:
-    """Gaussian window over the valid region, one axis after the other.
+    """Applies the Gaussian window to the valid region, one axis after the other.
 
-    A sum of shifted slices: on CPUs many times faster than conv2d, which is slow in float64.
+    On CPUs a sum of shifted slices is many times faster than conv2d in float64.
     """
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))

@@ -1,14 +1,15 @@
 """Frechet distance extrapolated to infinitely many images.
 
 Chong and Forsyth, "Effectively Unbiased FID and Inception Score and where to find them", CVPR 2020,
-https://arxiv.org/abs/1911.07023: the bias of the distance is about linear in 1 / images, so the
-distances of subsets of several sizes are fitted by a line in 1 / images, whose value at 0 is the
-estimate. 15 sizes, equally spaced, as in the authors' code.
+https://arxiv.org/abs/1911.07023. The bias of the distance is about linear in 1 / images. So a line
+in 1 / images is fitted to the distances of subsets of several sizes, and its value at 0 is the
+estimate. The 15 sizes are equally spaced, as in the authors' code.
 
-Deviations: the sets are paired, so a subset takes the same rows of both; the authors draw generated
-images only. Subsets are nested, the first rows of one permutation with a seed, so that each feature
-is read once. They run from a quarter of the images to all of them. A quarter must be at least the
-dimension: with fewer the covariances are singular, and the bias is no longer linear.
+Deviations: the sets are paired, so a subset takes the same rows of both; the authors subsample only
+the generated images. Subsets are nested (the first rows of one seeded permutation), so that each
+feature is read once. The smallest subset is a quarter of the images, the largest all of them. A
+quarter must be at least the dimension: otherwise covariances are singular, and the bias is not
+linear.
 """
 
 import numpy as np
@@ -19,18 +20,18 @@ from torch import Tensor
 from bench.metrics.streaming import StreamingMoments, moments_frechet_distance
 
 _SIZES = 15
-_SMALLEST_PART = 4  # the smallest subset is this part of the images
+_SMALLEST_PART = 4  # the smallest subset is a quarter of the images
 
 
 def frechet_distance_at_infinity(
     reference: Float[Tensor, "n d"], reconstruction: Float[Tensor, "n d"], *, seed: int = 0
 ) -> float:
-    """The estimate for infinitely many images; may fall below 0 by its own error.
+    """The estimate for infinitely many images; its error may push it below 0.
 
     Args:
         reference: features of the originals.
-        reconstruction: features of the reconstructions, row by row.
-        seed: of the permutation that the subsets are cut from.
+        reconstruction: features of the reconstructions, in the same order.
+        seed: of the permutation.
 
     Raises:
         ValueError: unequal shapes, or fewer than 4 d images.

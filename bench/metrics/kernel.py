@@ -1,10 +1,10 @@
 """Kernel distance of paired features in square blocks, for sets of any size, on any device.
 
-The estimator of `bench.statistics.kernel_distance` (Binkowski et al. 2018,
+The estimator is that of `bench.statistics.kernel_distance` (Binkowski et al. 2018,
 https://arxiv.org/abs/1801.01401, without the terms that pair an image with itself or with its own
-reconstruction), and its values up to the order of summation. The summand of the images i and j,
-k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i, x_j), is the same for j and i, so half of the pairs
-are enough. Memory is that of a few blocks, while bands of rows grow with the number of images.
+reconstruction). Only the order of summation differs. The summand of the images i and j,
+k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i, x_j), is symmetric, so half of the pairs suffice.
+Memory holds a few blocks; the bands of rows in `bench.statistics` grow with the number of images.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.metrics.distances import Jackknifed
 from bench.statistics import group_of
 
-_ROWS = 512  # of a block: 2 MB in float64
+_ROWS = 512  # rows of a block, which takes 2 MB in float64
 
 
 def kernel_in_blocks(
@@ -73,7 +73,7 @@ def _terms(
     u: Float[Tensor, "b d"],
     v: Float[Tensor, "b d"],
 ) -> Float[Tensor, "a b"]:
-    """The summand for each of a images with each of b; x and u are originals."""
+    """The summand for all pairs of a images and b images; x and u are originals."""
     return _kernel(x, u).add_(_kernel(y, v)).sub_(_kernel(x, v)).sub_(_kernel(y, u))
 
 

@@ -1,8 +1,8 @@
-"""The uint8 images every metric reads: conversion from and to [-1, 1], and the checks on a pair.
+"""The uint8 images that every metric reads: conversion from and to [-1, 1], and checks of a pair.
 
 All metrics of the judge start from the same rounded bytes, as image files would hold them. Rounding
-matters: truncation changes pixels even of an identity decoder, since (x + 1) * 127.5 falls just
-below an integer for many values.
+matters: truncation would change pixels even for an identity decoder, since (x + 1) * 127.5 falls
+just below an integer for many values.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Converts images from [-1, 1] to bytes: clamp, then round to the nearest of 256 levels.
 
     Args:
-        images: any shape and float dtype; values outside [-1, 1], infinite ones too, are clamped.
+        images: any shape and float dtype. Values outside [-1, 1], also infinite ones, are clamped.
 
     Raises:
-        ValueError: a value is NaN, which has no byte.
+        ValueError: a value is NaN.
     """
     if images.isnan().any():
         raise ValueError(
             f"images of shape {tuple(images.shape)} contain NaN, which no uint8 can hold; "
             "the model that made them has diverged"
         )
-    levels = (images.float().clamp(-1, 1) + 1) * 127.5  # bfloat16 cannot tell 256 levels apart
+    levels = (images.float().clamp(-1, 1) + 1) * 127.5  # bfloat16 cannot represent 256 levels
     return levels.round().to(torch.uint8)
 
 
@@ -38,7 +38,7 @@ def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def check_images(images: Tensor, role: str) -> None:
-    """Refuses anything but a non-empty uint8 stack of RGB images, called by its role in errors.
+    """Raises unless it gets a non-empty uint8 stack of RGB images; errors name its role.
 
     Raises:
         TypeError: not uint8.
@@ -57,7 +57,7 @@ def check_images(images: Tensor, role: str) -> None:
 
 
 def check_pair(reference: Tensor, reconstruction: Tensor) -> None:
-    """Refuses anything but two uint8 stacks of RGB images of equal shape.
+    """Raises unless it gets two uint8 stacks of RGB images of equal shape.
 
     Raises:
         TypeError, ValueError: see `check_images`; ValueError also when the two shapes differ.
@@ -74,7 +74,7 @@ def check_pair(reference: Tensor, reconstruction: Tensor) -> None:
 def paired_chunks(
     reference: UInt8[Tensor, "n 3 h w"], reconstruction: UInt8[Tensor, "n 3 h w"]
 ) -> Iterator[tuple[UInt8[Tensor, "m 3 h w"], UInt8[Tensor, "m 3 h w"]]]:
-    """Yields both stacks in small aligned pieces, so that no wide copy of a whole set is made."""
+    """Yields both stacks in small aligned chunks, so that no set is converted as a whole."""
     images_per_chunk = max(1, _CHUNK_VALUES // reference[0].numel())
     yield from zip(
         reference.split(images_per_chunk), reconstruction.split(images_per_chunk), strict=True

@@ -2,14 +2,14 @@
 
 Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models",
 NeurIPS 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2. The manifold of a set is the
-union of balls around its features, each with the distance to the k-th nearest other feature of the
-same set as radius, k = 3. Precision is the share of reconstructions inside the manifold of the
-originals, recall the share of originals inside that of the reconstructions.
+union of balls around its features. The radius of a ball is the distance to the k-th nearest other
+feature of the same set, k = 3. Precision is the share of reconstructions inside the manifold of the
+originals, recall the share of originals inside the manifold of the reconstructions.
 
-Deviation: squared distances come from one matrix product of centred features in float64, so a
-feature counts as inside if it is so up to rounding. Otherwise equal features, whose balls have the
-radius 0, would be in or out by chance. The paper uses VGG16; any features will do, but values of
-different features, or of unequal counts, do not compare.
+Deviation: squared distances come from one matrix product of centred features in float64, and a
+feature that is inside up to rounding counts as inside. Otherwise rounding would decide about equal
+features, where the radius is 0. The paper uses VGG16. Other features work too, but values from
+different features or from unequal numbers of images are not comparable.
 """
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.metrics.distances import jackknifed
 
 NEIGHBOURS = 3  # k
-_ROUNDING = 1e-12  # of a squared distance, relative to the squared norms that it is made of
+_ROUNDING = 1e-12  # of a squared distance, relative to the squared norms
 
 
 def precision(
@@ -35,17 +35,17 @@ def precision(
         reference: features of the originals.
         reconstruction: features of the reconstructions, in any order.
         neighbours: k, at least 1.
-        rows: distances held at once are `rows` x max(n, m); does not move the result.
+        rows: memory holds `rows` x max(n, m) distances; does not change the result.
 
     Raises:
-        ValueError: features of unequal dimensions, or not more than k of them in a set.
+        ValueError: features of unequal dimensions, or a set of k or fewer images.
     """
     _check(reference, reconstruction, neighbours)
     centre = reference.double().mean(dim=0)
     balls, points = reference.double() - centre, reconstruction.double() - centre
     radii = torch.cat(
         [
-            # the nearest of all is the feature itself
+            # the nearest feature is the feature itself
             _squared_distances(part, balls).kthvalue(neighbours + 1, dim=1).values
             for part in balls.split(rows)
         ]
@@ -65,7 +65,7 @@ def recall(
     neighbours: int = NEIGHBOURS,
     rows: int = 256,
 ) -> float:
-    """Share of originals inside the manifold of the reconstructions; as `precision` otherwise."""
+    """Share of originals inside the manifold of the reconstructions; arguments as `precision`."""
     return precision(reconstruction, reference, neighbours=neighbours, rows=rows)
 
 
@@ -80,8 +80,8 @@ def _check(first: Tensor, second: Tensor, neighbours: int) -> None:
         )
     if neighbours < 1 or min(len(first), len(second)) <= neighbours:
         raise ValueError(
-            f"precision and recall with {neighbours} neighbours need more than that many images "
-            f"in each set, and at least one neighbour; got {len(first)} and {len(second)} images"
+            f"precision and recall with {neighbours} neighbours need at least one neighbour and "
+            f"{neighbours + 1} images in each set; got {len(first)} and {len(second)} images"
         )
 
 

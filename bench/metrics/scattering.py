@@ -1,26 +1,26 @@
-"""The embedded feature extractor: a fixed scattering-like network, for use without any weights.
+"""The embedded feature extractor: a fixed scattering-like network, which needs no weights.
 
 Bruna and Mallat, "Invariant Scattering Convolution Networks", IEEE TPAMI 35(8), 2013,
-https://arxiv.org/abs/1203.1513, section 2: Morlet wavelets, complex modulus, local average. Nothing
-is learned and nothing is random. An image becomes 168 numbers:
+https://arxiv.org/abs/1203.1513, section 2: Morlet wavelets, complex modulus, local average. No
+filter is learned or random. An image becomes 168 numbers:
 
 - opponent colours Y, Cb, Cr (ITU-R BT.601, full range), in levels of 255;
 - 3 scales x 4 orientations of Morlet wavelets, the modulus, its mean in each cell of a 2 x 2 grid;
 - mean and standard deviation of the remaining low-pass image in each cell of the same grid.
 
-Moduli and deviations are amplitudes in levels and pass log(1 + amplitude / 4). The logarithm keeps
-the few strongest textures from ruling the distance; the 4 keeps the faintest noise from doing so.
-Each kind of feature has one weight, so that damages which are equally strong by pixel error and
-SSIM lie about equally far; `bench.metrics.weigh` finds the weights on training photographs and
-`bench.metrics.validate` judges the result on others.
+Moduli and deviations are amplitudes in levels; the feature is log(1 + amplitude / 4). The logarithm
+keeps the few strongest textures from dominating the distance, and the 4 does the same for the
+faintest noise. Each kind of feature has a weight for luma and one for chroma, chosen so that
+damages of equal strength (by pixel error and SSIM) have about equal distances.
+`bench.metrics.weigh` finds the weights on training photographs, and `bench.metrics.validate` judges
+the result on others.
 
-Deviations from the paper: first order only; the scales are levels of a binomial image pyramid (Burt
-and Adelson 1983) under one small filter bank, in place of one large bank; a logarithm (as in Anden
-and Mallat, "Deep Scattering Spectrum", 2014); colour; the weights.
+Deviations from the paper: first order only; one small filter bank on the levels of a binomial image
+pyramid (Burt and Adelson 1983) instead of one large bank; a logarithm (as in Anden and Mallat,
+"Deep Scattering Spectrum", 2014); colour; the weights.
 
-This is a proxy: it sees contrast, texture and colour, not objects. Never call its distance FID.
-The name ends in a hash of the filter bank and of every constant below; when one of them changes,
-so does the name.
+This is a proxy: it sees contrast, texture and colour, not objects. Never call its distance FID. The
+name ends in a hash of the filter bank and of every constant below, so it changes with each of them.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 VERSION: Final = 2
-SMALLEST_SIDE: Final = 32  # pixels: the coarsest level then has 8, enough to reflect 3 of them
+SMALLEST_SIDE: Final = 32  # pixels; the coarsest level then has 8, enough to reflect 3 of them
 
 _YCBCR: Final = (
     (0.299, 0.587, 0.114),
@@ -51,7 +51,7 @@ _FREQUENCY: Final = 0.75 * math.pi  # radians per pixel
 _BINOMIAL: Final = (1, 4, 6, 4, 1)
 _GRID: Final = 2
 _MEAN_UNIT: Final = 16.0  # levels that move a mean feature by 1
-_AMPLITUDE_UNIT: Final = 4.0  # levels, where the logarithm begins to compress
+_AMPLITUDE_UNIT: Final = 4.0  # levels at which the logarithm begins to compress
 # (luma, chroma) of the wavelets from fine to coarse, the means and the deviations
 WEIGHTS: Final = ((2.1, 0.31), (0.64, 3.2), (1.2, 1.5), (0.95, 0.72), (3.3, 2.0))
 
@@ -61,7 +61,7 @@ DIMENSION: Final = 3 * _GRID**2 * (_SCALES * _ORIENTATIONS + 2)
 class Scattering(nn.Module):
     """Maps uint8 images to 168 features each, float64.
 
-    Each image is treated alone, so features do not depend on the batch beyond rounding.
+    Features of an image do not depend on the rest of the batch, up to rounding.
     """
 
     colours: Float[Tensor, "3 3"]
@@ -82,7 +82,7 @@ class Scattering(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Features in the order wavelets (finest scale first), means, standard deviations.
+        """Features in the order: wavelets (finest scale first), means, standard deviations.
 
         Raises:
             ValueError: a side is shorter than 32 pixels.
@@ -93,9 +93,9 @@ class Scattering(nn.Module):
                 f"{SMALLEST_SIDE} pixels, got {images.shape[-2]} x {images.shape[-1]}"
             )
         centred = images.float() - 128  # keeps float32 rounding small
-        # Not a matrix product, which would obey the caller's float32_matmul_precision.
+        # a matrix product would depend on the caller's float32_matmul_precision
         colours = (self.colours[:, :, None, None] * centred[:, None]).sum(dim=2)
-        level = colours.flatten(0, 1).unsqueeze(1)  # each colour is an image of its own
+        level = colours.flatten(0, 1).unsqueeze(1)  # each colour is a separate image
         features = [self._amplitudes(level)]
         for _ in range(_SCALES - 1):
             level = F.conv2d(_reflect(level, len(_BINOMIAL) // 2), self.low_pass, stride=2)
@@ -115,9 +115,9 @@ class Scattering(nn.Module):
 def morlet_bank() -> Tensor:
     """Four complex Morlet wavelets of 7 x 7 pixels, complex128, shape (4, 7, 7).
 
-    Each sums to zero and has gain 2 at its own frequency, so that its modulus on a sine wave, half
-    of which lies at the negative frequency, is about the amplitude of the wave. Rounded to 1e-6, so
-    that every machine has the same bank.
+    Each sums to zero and has gain 2 at its own frequency. Half of a sine wave lies at the negative
+    frequency, so the modulus of the response is about the amplitude of the wave. Values are rounded
+    to 1e-6, so that every machine has the same bank.
     """
     axis = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -136,7 +136,7 @@ def morlet_bank() -> Tensor:
 
 
 def expand_weights(weights: Float[Tensor, "5 2"]) -> Float[Tensor, " d"]:
-    """One weight a feature, from those of luma and chroma for each kind."""
+    """The weight of each feature, from the weights of luma and chroma for each kind."""
     by_colour = weights[:, [0, 1, 1]]  # Y, Cb, Cr
     wavelets = by_colour[:_SCALES].flatten().repeat_interleave(_ORIENTATIONS * _GRID**2)
     return torch.cat([wavelets, by_colour[_SCALES:].flatten().repeat_interleave(_GRID**2)])
@@ -170,7 +170,7 @@ def _compress(amplitude: Float[Tensor, "n o g g"]) -> Float[Tensor, "n o g g"]:
 
 
 def _mean_and_deviation(level: Float[Tensor, "n 1 h w"]) -> list[Float[Tensor, "n 1 g g"]]:
-    """Mean and log standard deviation in each cell; in float64, since the difference cancels."""
+    """Mean and log standard deviation in each cell; in float64 because of cancellation."""
     level = level.double()
     mean = F.adaptive_avg_pool2d(level, _GRID)
     variance = F.adaptive_avg_pool2d(level.square(), _GRID) - mean.square()

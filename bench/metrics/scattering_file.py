@@ -1,14 +1,14 @@
 """The embedded extractor as a file that anybody can load without this package.
 
-    python -m bench.metrics.scattering_file [folder=DIR]     writes it again, the same bytes
+    python -m bench.metrics.scattering_file [folder=DIR]     writes the same bytes again
 
-The file has the name of the extractor and the format safetensors,
-https://github.com/huggingface/safetensors: filters and weights, and under `about` in its metadata
-name, version and licence. `bench/metrics/scattering.md` shows how to use it.
+The file is named after the extractor and has the format safetensors,
+https://github.com/huggingface/safetensors. It holds the filters and weights, and under `about` in
+its metadata name, version and licence. `bench/metrics/scattering.md` shows how to use it.
 
-The extractor's name hashes the constants of `bench.metrics.scattering`, `SHA256` here hashes the
-bytes of the file. The judge takes the tensors from the file, after it has found both this hash and
-equality, bit for bit, with what the constants give: file, code and name cannot drift apart.
+The extractor's name hashes the constants of `bench.metrics.scattering`; `SHA256` here hashes the
+bytes of the file. The judge takes its tensors from the file, after it has checked this hash and
+that the constants give the same tensors bit for bit. So file, code and name cannot drift apart.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def scattering_bytes() -> bytes:
         "licence": "Apache-2.0",
         "model_card": "scattering.md",
     }
-    # One entry: safetensors writes several in an order that changes from process to process.
+    # a single entry, since the order in which safetensors writes several differs by process
     metadata = {"about": json.dumps(about, sort_keys=True)}
     return save(dict(Scattering().named_buffers()), metadata)
 
@@ -76,8 +76,8 @@ def load_scattering(path: Path | None = None) -> Scattering:
         path: the file; None for the one in this package.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: a byte of it is changed, or the code computes other tensors than it holds.
+        FileNotFoundError: there is no such file.
+        ValueError: its bytes were changed, or the code computes other tensors than it holds.
     """
     from safetensors.torch import load
 
@@ -88,10 +88,10 @@ def load_scattering(path: Path | None = None) -> Scattering:
             f"type {_MAKE_AGAIN}"
         )
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != SHA256:
         raise ValueError(
-            f"{path} is damaged or another file: its SHA-256 is {found}, expected {SHA256}; "
+            f"{path} is damaged or another file: its SHA-256 is {sha256}, expected {SHA256}; "
             f"install the package again, or type {_MAKE_AGAIN}"
         )
     tensors, network = load(content), Scattering()

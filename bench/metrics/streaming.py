@@ -1,14 +1,14 @@
-"""Mean and covariance of features that come in batches, and the Frechet distance of two of them.
+"""Mean and covariance of features that come in batches, and the Frechet distance between two sets.
 
-Neither images nor features are held: a set of any size takes one d x d matrix. Batches are merged
-by the pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-computing sample variances", COMPSTAT 1982, written for matrices, in float64; it never subtracts
+Neither images nor features are kept: a set of any size takes one d x d matrix. Batches are merged
+in float64 by the pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise
+algorithm for computing sample variances", COMPSTAT 1982, written for matrices. It never subtracts
 large sums of squares.
 
 The distance is equation 6 of Heusel et al. 2017, https://arxiv.org/abs/1706.08500. The trace of
 (C_a C_b)^(1/2) is the nuclear norm of F_a F_b^T, where C = F^T F, as in `bench.statistics`. Here F
-comes from the eigenvectors of the covariance. Eigenvalues within rounding of 0 are dropped, since
-their roots are not within rounding of 0.
+comes from the eigenvectors of the covariance. Eigenvalues that are 0 up to rounding are dropped,
+because their square roots are much larger than rounding.
 """
 
 import torch
@@ -29,10 +29,10 @@ class StreamingMoments:
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: Float[Tensor, "n d"]) -> None:
-        """Takes a batch in, of any size and float type.
+        """Adds a batch of any size and float type.
 
         Raises:
-            ValueError: another dimension, or a value that is NaN or infinite.
+            ValueError: another dimension, or a NaN or infinite value.
         """
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(
@@ -64,7 +64,7 @@ class StreamingMoments:
 
 
 def moments_frechet_distance(first: StreamingMoments, second: StreamingMoments) -> float:
-    """Frechet distance between two sets that were streamed: 0 for equal sets, lower is better.
+    """Frechet distance between two streamed sets: 0 for equal sets, lower is better.
 
     Raises:
         ValueError: unequal dimensions, or fewer than 2 features in a set.
@@ -85,5 +85,5 @@ def _factor(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "r d"]:
     """F of full rank with F^T F the covariance."""
     values, vectors = torch.linalg.eigh(covariance)
     rounding = len(values) * torch.finfo(torch.float64).eps * values[-1].clamp(min=0)
-    kept = values > rounding
-    return values[kept].sqrt().unsqueeze(1) * vectors[:, kept].T
+    positive = values > rounding
+    return values[positive].sqrt().unsqueeze(1) * vectors[:, positive].T

@@ -1,16 +1,18 @@
-"""Whether the embedded extractor earns its place: its distance against hand-made damage.
+"""Validates the embedded extractor: does its distance grow with synthetic damage?
 
     python -m bench.metrics.validate [leaderboards=DIR]
 
-Ten distortions of held-out photographs (the test crops of the data set `photos`, of which the
-weights of the extractor know no pixel), each in five severities. Pooling them needs severities that
-mean the same for all: they are calibrated to equal damage, the geometric mean of the RMSE (of 1)
-and 1 - SSIM. Neither half alone would be fair: equal RMSE is what a distance of raw pixels measures
-by construction, and SSIM barely sees a shift of colour. No judged extractor has a part in it.
+Held-out photographs (the test crops of the data set `photos`; the weights of the extractor were set
+on other pixels) are damaged by ten distortions in five severities each. To pool the distortions,
+severities are calibrated to equal damage: the geometric mean of the RMSE (peak value 1) and
+1 - SSIM. Either one by itself would be unfair: a distance between raw pixels measures RMSE by
+construction, and SSIM barely sees a colour shift. The calibration uses none of the judged
+extractors.
 
-The score is Spearman's rank correlation between the distance and the severity over all distortions
+The score is Spearman's rank correlation between distance and severity over all distortions
 together. Its maximum is below 1, since equal severities are ties. Raw pixels and an untrained
-network with as many features are judged in the same way. Writes metrics.md and metrics.svg.
+network with the same number of features are judged in the same way. The command writes metrics.md
+and metrics.svg.
 """
 
 import itertools
@@ -37,7 +39,7 @@ ACCEPTED = 0.9  # rank correlation
 _IMAGE_SIZE = 32
 _BATCH = 64
 _RAW, _RANDOM = "raw pixels", "random network"
-_UNSCORED = ("lost contrast", "checkerboard")  # beyond the eight kinds that acceptance asks for
+_UNSCORED = ("lost contrast", "checkerboard")  # not among the eight kinds that acceptance needs
 
 Features = Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
 Sets = dict[str, list[UInt8[Tensor, "n 3 h w"]]]
@@ -45,17 +47,17 @@ Sets = dict[str, list[UInt8[Tensor, "n 3 h w"]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How one extractor did.
+    """The distances of one extractor, and its scores.
 
     Attributes:
-        distances: Frechet distance by distortion, in order of severity.
+        distances: Frechet distances by distortion, in order of severity.
     """
 
     distances: dict[str, list[float]]
 
     @property
     def monotone(self) -> int:
-        """Distortions whose distance grows with every severity."""
+        """Number of distortions whose distance grows with every severity."""
         return sum(bool(np.all(np.diff(row) > 0)) for row in self.distances.values())
 
     def correlation(self, leave_out: Sequence[str] = ()) -> float:
@@ -90,7 +92,7 @@ def _validate(options: Options) -> int:
 
 
 def extractors() -> dict[str, Features]:
-    """The embedded extractor and the two that it has to beat."""
+    """The embedded extractor and the two baselines that it has to beat."""
     return {
         scattering_identity(): load_scattering(),
         _RANDOM: random_network(),
@@ -99,7 +101,7 @@ def extractors() -> dict[str, Features]:
 
 
 def judge(features: Features, images: UInt8[Tensor, "n 3 h w"], sets: Sets) -> Verdict:
-    """Frechet distance of every damaged set to the images it was made of."""
+    """Frechet distance between every damaged set and its originals."""
     reference = _extract(features, images)
     return Verdict(
         distances={
@@ -110,13 +112,13 @@ def judge(features: Features, images: UInt8[Tensor, "n 3 h w"], sets: Sets) -> V
 
 
 def accepted(verdicts: dict[str, Verdict]) -> bool:
-    """Monotone everywhere, a rank correlation of at least 0.9, and above both of the others."""
+    """Monotone everywhere, with a rank correlation of at least 0.9 and above both baselines."""
     embedded = verdicts[scattering_identity()]
-    others = max(verdicts[name].correlation() for name in (_RAW, _RANDOM))
+    baseline = max(verdicts[name].correlation() for name in (_RAW, _RANDOM))
     return (
         embedded.monotone == len(embedded.distances)
         and embedded.correlation() >= ACCEPTED
-        and embedded.correlation() > others
+        and embedded.correlation() > baseline
     )
 
 

@@ -1,12 +1,13 @@
-"""Finds the ten weights of the scattering extractor, on training crops of the photographs alone.
+"""Finds the ten weights of the scattering extractor, from training crops of the photographs only.
 
     python -m bench.metrics.weigh
 
-Equal damage (see `bench.metrics.distortions`) of any kind should lie about equally far. So the log
-of the Frechet distance should be one straight line over the severities: the loss is the variance
-of all distortions around that line, in units of its slope, and Adam descends on the logarithms of
-the weights. One weight for luma and one for chroma in each of five kinds of features are too few to
-learn the photographs. Prints the weights that `bench.metrics.scattering` holds, to two digits.
+Equal damage of any kind (see `bench.metrics.distortions`) should give about equal distances. So the
+log of the Frechet distance over the severities should be the same straight line for all
+distortions. The loss is their variance around that line, divided by its squared slope; Adam
+minimizes it over the logarithms of the weights. Five kinds of features have a weight for luma and
+one for chroma: too few to overfit the photographs. Prints the weights to two digits, as they stand
+in `bench.metrics.scattering`.
 """
 
 import sys
@@ -22,14 +23,14 @@ from bench.metrics.distortions import DAMAGES, DISTORTIONS, damaged_equally
 from bench.metrics.scattering import WEIGHTS, Scattering, expand_weights
 
 _IMAGES = 900
-_DRAWN = 1000  # crops, of which the flattest are left out
+_DRAWN = 1000  # crops; the flattest are left out
 _FIRST_SEED = 1000
 _FLAT = 6.0  # standard deviation of the grey levels (0 .. 255)
 _IMAGE_SIZE = 32
 _BATCH = 64
 _STEPS = 40
 _LEARNING_RATE = 0.15  # constant for the first half, then falls to 0
-_DECAY = 2e-3  # pulls the logarithms to 0, so that no weight runs away
+_DECAY = 2e-3  # pulls the logarithms towards 0, so that no weight diverges
 _JITTER = 1e-8  # on the diagonal of the reference covariance
 
 
@@ -60,9 +61,9 @@ def distances(
     """Frechet distances of weighted features, differentiable in the weights.
 
     Args:
-        moments: covariance of the reference (d, d); for every distortion and severity the shift of
+        moments: covariance of the reference (d, d); for every distortion and severity, the shift of
             the mean (k, s, d) and the covariance (k, s, d, d).
-        weights: one a feature.
+        weights: one per feature.
     """
     reference, shift, covariance = moments
     factor = torch.linalg.cholesky(reference + _JITTER * torch.eye(len(reference)).double())
@@ -73,7 +74,7 @@ def distances(
 
 
 def scatter_around_line(values: Float[Tensor, "k s"]) -> Float[Tensor, ""]:
-    """Variance of the logs around one line over the severities, over its squared slope."""
+    """Variance of the logs around one line over the severities, divided by its squared slope."""
     logs = values.clamp(min=1e-9).log()
     severity = torch.linspace(-1, 1, logs.shape[1], dtype=logs.dtype)
     slope = (logs.mean(dim=0) * severity).sum() / severity.square().sum()
@@ -95,7 +96,7 @@ def _moments() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _features(images: Tensor) -> Float[Tensor, "n d"]:
-    """Features as they are before the weights."""
+    """Features without the weights."""
     network = Scattering()
     with torch.no_grad():
         features = torch.cat([network(batch) for batch in images.split(_BATCH)])

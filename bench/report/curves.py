@@ -1,9 +1,8 @@
 """Methods over budgets, on three tracks: what a metric is after so many steps, seconds or FLOPs.
 
-Each budget was trained on its own with its own schedule; no point is read off the middle of a
-longer run. Between two budgets a metric is taken as linear in the logarithm of what was spent. Time
-is the median step times the steps, so that neither warm-up nor evaluation counts. This module needs
-no torch.
+Each budget was trained separately with its own schedule; no value comes from the middle of a longer
+run. Between two budgets a metric is taken as linear in the logarithm of what was spent. Time is the
+median step times the steps, without warm-up and evaluation. This module needs no torch.
 """
 
 import math
@@ -11,12 +10,14 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from bench.record import Record
+import numpy as np
+
+from bench.record import Record, grouped
 from bench.report.comparison import Series, seed_series
-from bench.report.rows import Row, build_rows
-from bench.report.table import rank_metric
+from bench.report.metric import Metric, rank_metric
+from bench.report.rows import Row
+from bench.report.table import Table
 from bench.report.timing import machine, timed_records
 
 TRACKS = ("steps", "wall-clock", "FLOPs")
@@ -28,50 +29,46 @@ class Curve:
 
     Attributes:
         title: name and operating point.
-        rows: one row a budget, the smallest first.
+        rows: one row per budget, the smallest first.
         metric: what is on the axis.
         timed_on: machine whose undisturbed runs give the time, the same for all curves of a
-            family; None where no machine has some of every row of any curve.
+            family; None if no machine has such runs in every row of any curve.
     """
 
     title: str
     rows: tuple[Row, ...]
-    metric: str
+    metric: Metric
     timed_on: str | None
 
     def spent(self, track: str) -> list[float]:
-        """What each budget cost: steps, seconds of training, or FLOPs; NaN where it is unknown."""
+        """What each budget cost: steps, seconds of training, or FLOPs; NaN where unknown."""
         return [self._spent(row, track) for row in self.rows]
 
     def knows(self, track: str) -> bool:
-        """Whether it is known what each budget cost."""
+        """Whether the cost of every budget is known."""
         return not any(math.isnan(spend) for spend in self.spent(track))
 
     @property
     def values(self) -> list[float]:
         """The metric at each budget, mean over seeds."""
-        return [row.metrics[self.metric].value for row in self.rows]
+        return [row.metrics[self.metric.name].value for row in self.rows]
 
     def at(self, track: str, spend: float) -> float | None:
         """The metric at a spend between two budgets; None outside of them."""
         place = self._place(track, spend)
-        if place is None:
+        if math.isnan(place):
             return None
-        low, high, share = place
-        start, end = (row.metrics[self.metric].value for row in (low, high))
-        return start if low is high else start + share * (end - start)
+        return float(np.interp(place, range(len(self.rows)), self.values))
 
     def series_at(self, track: str, spend: float) -> dict[int, Series | None]:
-        """The same for each seed and without each group of test images; see `seed_series`."""
+        """As `at`, for each seed and without each group of test images; see `seed_series`."""
         place = self._place(track, spend)
-        if place is None:
+        if math.isnan(place):
             return {}
-        low, high, share = place
-        starts, ends = (seed_series(row.records, self.metric) for row in (low, high))
-        if low is high:
-            return starts
+        low, high = math.floor(place), math.ceil(place)
+        starts, ends = (seed_series(self.rows[i].records, self.metric.name) for i in (low, high))
         return {
-            seed: _between(starts[seed], ends[seed], share)
+            seed: _between(starts[seed], ends[seed], place - low)
             for seed in sorted(starts.keys() & ends.keys())
         }
 
@@ -79,16 +76,11 @@ class Curve:
         """The runs of a row that give its time."""
         return [record for record in timed_records(row) if machine(record) == self.timed_on]
 
-    def _place(self, track: str, spend: float) -> tuple[Row, Row, float] | None:
-        """The budgets below and above a spend, twice the same where it is one, and how far on."""
-        points = list(zip(self.spent(track), self.rows, strict=True))
-        for known, row in points:
-            if spend == known:
-                return row, row, 0.0
-        for (low, start), (high, end) in pairwise(points):
-            if low < spend < high:
-                return start, end, math.log(spend / low) / math.log(high / low)
-        return None
+    def _place(self, track: str, spend: float) -> float:
+        """Where a spend lies between the budgets: 0 at the first, 0.5 halfway to the second."""
+        spends = np.log(self.spent(track))
+        ends = {"left": math.nan, "right": math.nan}
+        return float(np.interp(math.log(spend), spends, range(len(spends)), **ends))
 
     def _spent(self, row: Row, track: str) -> float:
         steps = row.records[0].protocol["steps"]
@@ -101,22 +93,20 @@ class Curve:
         return float(flops * steps) if flops else math.nan
 
 
-def curves(records: Sequence[Record]) -> list[Curve]:
+def curves_of(records: Sequence[Record]) -> list[Curve]:
     """The methods of one family that ended well under two budgets or more, by title."""
-    metric = rank_metric(records[0])
-    rows: dict[str, list[Row]] = {}
-    for steps in sorted({record.protocol["steps"] for record in records}):
-        group = [record for record in records if record.protocol["steps"] == steps]
-        for row in build_rows(group, rank_by=metric):
-            if row.competes and metric in row.metrics:
-                rows.setdefault(row.title, []).append(row)
-    several = {title: tuple(group) for title, group in sorted(rows.items()) if len(group) > 1}
+    metric = rank_metric(records[0].protocol)
+    by_steps = grouped(records, lambda record: record.protocol["steps"])
+    rows = [row for steps in sorted(by_steps) for row in Table.of(by_steps[steps]).rows]
+    usable = [row for row in rows if row.competes and metric.name in row.metrics]
+    by_title = grouped(usable, lambda row: row.title)
+    several = {title: group for title, group in sorted(by_title.items()) if len(group) > 1}
     timed_on = _common_machine(several.values())
-    return [Curve(title, group, metric, timed_on) for title, group in several.items()]
+    return [Curve(title, tuple(group), metric, timed_on) for title, group in several.items()]
 
 
 def _common_machine(groups: Iterable[Sequence[Row]]) -> str | None:
-    """The machine with undisturbed runs of every row of most groups, and then with most runs."""
+    """The machine with undisturbed runs of every row of most groups; ties by number of runs."""
     complete, runs = Counter[str](), Counter[str]()
     for rows in groups:
         machines = [Counter(machine(record) for record in timed_records(row)) for row in rows]

@@ -4,37 +4,37 @@ This module needs no torch.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.record import Record
-from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, comparable_metrics
-from bench.report.ledger import Check, check_records
+from bench.report.columns import has_joint_bits
+from bench.report.comparison import SEEDS_TO_CLAIM, SEEDS_TO_RANK, metrics_over_images
+from bench.report.ledger import Check
+from bench.report.metric import Metric, metric_of, table_metrics
 from bench.report.ranking import Floor
-from bench.report.rows import Row, floor_of
+from bench.report.rows import Row
+from bench.report.table import Table
 from bench.report.timing import machine, timing_lines
 
 
-def metric_name(metric: str) -> str:
-    """What a reader calls a metric."""
-    return {"psnr_db": "PSNR dB", "ssim": "SSIM", "rfid": "rFID"}.get(metric, metric)
-
-
-def reading_lines(record: Record, rows: Sequence[Row], ranked_by: str) -> list[str]:
+def reading_lines(table: Table) -> list[str]:
     """What a reader must know before believing an order."""
     return [
-        ranking_line(ranked_by),
-        *_seed_lines(rows),
-        *_rate_lines(rows),
-        floor_line(floor_of(rows), _judged(rows, record)),
-        *timing_lines(rows),
-        *proxy_lines(record),
+        ranking_line(table.metric),
+        *_seed_lines(table.rows),
+        _rate_line(table.rows),
+        floor_line(table.floor, table.judged),
+        *timing_lines(table.rows),
+        *metric_lines(table.protocol),
     ]
 
 
-def ranking_line(ranked_by: str) -> str:
+def ranking_line(metric: Metric) -> str:
     """What a rank and a difference are."""
     return (
-        f"Ranked by {metric_name(ranked_by)}. ± is the standard deviation over seeds. Δ is the "
+        f"Ranked by {metric.title}. ± is the standard deviation over seeds. Δ is the "
         "difference to the best row, with its 95 % interval over seeds and test images. Rows share "
         "a rank down to the first whose difference to the best of them is no tie: Holm's "
         "correction leaves p below 0.05, and it lies outside the noise floor."
@@ -47,9 +47,10 @@ def provisional(rows: Sequence[Row]) -> list[Row]:
     return [row for row in fair if SEEDS_TO_RANK <= len(row.records) < SEEDS_TO_CLAIM]
 
 
-def proxy_lines(record: Record) -> list[str]:
-    """Which of the judge's numbers are not what they remind of."""
-    protocol, lines = record.protocol, []
+def metric_lines(protocol: Mapping[str, Any]) -> list[str]:
+    """Which metrics are stand-ins for better-known ones, and what others need to be understood."""
+    notes = {metric.name: metric.note for metric in table_metrics(protocol) if metric.note}
+    lines = [f"`{name}`: {note}" for name, note in notes.items()]
     if protocol["extractor"]["metric"] != "rfid":
         lines.append(
             f"`{protocol['extractor']['metric']}` is a Fréchet distance, not rFID: its extractor "
@@ -62,23 +63,18 @@ def proxy_lines(record: Record) -> list[str]:
     return lines
 
 
-def ledger_line(records: Sequence[Record]) -> str:
+def ledger_line(checks: Sequence[Check]) -> str:
     """`fair: 14/14 checks`, and the names of those that fail."""
-    return ledger_summary(check_records(records))
-
-
-def ledger_summary(checks: Sequence[Check]) -> str:
-    """The same of checks that were made."""
     failed = [check.name for check in checks if check.failed]
     line = f"fair: {len(checks) - len(failed)}/{len(checks)} checks"
     return f"{line}; fails: {', '.join(failed)}" if failed else line
 
 
-def ledger_details(records: Sequence[Record]) -> str:
+def ledger_details(table: Table) -> str:
     """The line above, which unfolds to all checks."""
-    lines = [_check_line(check, records) for check in check_records(records)]
+    lines = [_check_line(check, table.records) for check in table.checks]
     return (
-        f"<details><summary>{ledger_line(records)}</summary>\n\n"
+        f"<details><summary>{ledger_line(table.checks)}</summary>\n\n"
         "| check | what has to hold between the rows | |\n|:--|:--|:--|\n"
         + "\n".join(lines)
         + "\n\n</details>"
@@ -91,11 +87,10 @@ def floor_line(floor: Floor | None, record: Record) -> str:
         return (
             f"Noise floor: unknown, since no fair contender ended well with {SEEDS_TO_CLAIM} seeds."
         )
-    metrics = [metric for metric in comparable_metrics(record) if floor.of(metric)]
-    single = ", ".join(f"{floor.of(m):.2g} {metric_name(m)}" for m in metrics)
-    means = ", ".join(
-        f"{floor.of(m, seeds=SEEDS_TO_RANK):.2g} {metric_name(m)}" for m in metrics[:1]
-    )
+    metrics = [metric_of(record.protocol, key) for key in metrics_over_images(record)]
+    known = [metric for metric in metrics if floor.of(metric.name)]
+    single = ", ".join(_floor_text(floor, metric) for metric in known)
+    means = ", ".join(_floor_text(floor, metric, SEEDS_TO_RANK) for metric in known[:1])
     return (
         f"Noise floor, from {floor.seeds} seeds of {floor.name}: two runs that differ in the seed "
         f"alone lie within {single} of each other (95 %). The floor of two means over n seeds each "
@@ -113,9 +108,9 @@ def failure_lines(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def protocol_lines(record: Record, rows: Sequence[Row]) -> list[str]:
+def protocol_lines(table: Table) -> list[str]:
     """What all rows share."""
-    protocol = record.protocol
+    protocol, rows = table.protocol, table.rows
     recipe = protocol["recipe"]
     trained = next((row for row in rows if row.first("parameters", "encoder")), None)
     devices = sorted({machine(r) for row in rows for r in row.records})
@@ -142,8 +137,9 @@ def protocol_lines(record: Record, rows: Sequence[Row]) -> list[str]:
 
 
 def commands(rows: Sequence[Row]) -> str:
-    """One command for all runs that differ in quantizer and seed alone, others as they are."""
-    groups: dict[tuple[str, ...], tuple[list[str], set[int]]] = {}
+    """One command for all runs that differ only in quantizer and seed, other commands as typed."""
+    quantizers: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    seeds: dict[tuple[str, ...], set[int]] = defaultdict(set)
     others = set()
     for row in rows:
         for record in row.records:
@@ -152,26 +148,17 @@ def commands(rows: Sequence[Row]) -> str:
                 others.add(record.command)
                 continue
             shared = tuple(w for w in words if not w.startswith(("quantizer=", "seed=")))
-            names, seeds = groups.setdefault(shared, ([], set()))
-            if row.name not in names:
-                names.append(row.name)
-            seeds.add(record.seed)
+            quantizers[shared].add(row.name)
+            seeds[shared].add(record.seed)
     lines = []
-    for shared, (names, seeds) in sorted(groups.items()):
-        swept = [
-            f"quantizer={','.join(sorted(names))}",
-            f"seed={','.join(map(str, sorted(seeds)))}",
-        ]
-        lines.append(shlex.join([*shared[:3], *swept, *shared[3:]]))
+    for shared in sorted(quantizers):
+        names, numbers = sorted(quantizers[shared]), sorted(seeds[shared])
+        words = [f"quantizer={','.join(names)}", f"seed={','.join(map(str, numbers))}"]
+        lines.append(shlex.join([*shared[:3], *words, *shared[3:]]))
     return "\n".join(f"    {line}" for line in [*lines, *sorted(others)])
 
 
-def has_joint_bits(row: Row) -> bool:
-    """Whether a row has several codebooks, which may know of each other."""
-    return any(len(record.codebooks) > 1 for record in row.records)
-
-
-def _rate_lines(rows: Sequence[Row]) -> list[str]:
+def _rate_line(rows: Sequence[Row]) -> str:
     """What measured bits are, of one codebook and of several."""
     line = (
         "Measured bits are the entropy of the indices of each codebook alone, summed, with the "
@@ -183,7 +170,7 @@ def _rate_lines(rows: Sequence[Row]) -> list[str]:
             "their dependence needs; - where a run has fewer than ten positions for each joint "
             "code in use, too few to count it."
         )
-    return [line]
+    return line
 
 
 def _seed_lines(rows: Sequence[Row]) -> list[str]:
@@ -204,9 +191,10 @@ def _seed_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _judged(rows: Sequence[Row], otherwise: Record) -> Record:
-    """A record that has values of images."""
-    return next((r for row in rows for r in row.records if r.per_image), otherwise)
+def _floor_text(floor: Floor, metric: Metric, seeds: int = 1) -> str:
+    """A floor as records have it, without the factor of tables."""
+    name = metric.title if metric.factor == 1 else metric.name
+    return f"{floor.of(metric.name, seeds=seeds):.2g} {name}"
 
 
 def _counted(row: Row) -> str:

@@ -1,35 +1,75 @@
-"""The fairness ledger: named checks that only the quantizer differed between the rows of a table.
+"""The fairness ledger: named checks that only the quantizer differs between the rows of a table.
 
-Each check compares one fact of the records, of a table or of each seed of it, with what most of
-them say, or with what it has to be. A record that says something else fails; where there is no
-majority, all of them do. Facts come from what was run (hashes of weights, batches and images, rates
-of the optimizers), not from what was asked for. This module needs no torch.
+Each check compares one fact of every record with what most records say, or with a required value. A
+record that disagrees fails; without a majority all records fail. Facts describe what was run
+(hashes of weights, batches and images, learning rates of the optimizers), not what was requested.
+This module needs no torch.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from bench.record import Record
+from bench.record import RATE_TOLERANCE, Record, grouped
 
-RATE_TOLERANCE = 0.02  # of the rate class
-# Of the configuration: what may differ, and what other checks look at as it was resolved.
+# Parts of the configuration that may differ, or that other checks look at as they were resolved.
 _FREE = (
     *("quantizer", "seed", "plugins", "rate"),
     *("device", "precision", "extractor", "perceptual_metric"),
 )
 _FREE_IN = {"recipe": ("log_every", "checkpoint_every"), "data": ("root", "workers")}
+_TRAINED = ("ok", "collapsed")  # statuses of runs that were trained and judged to the end
+
+
+class Missing(Enum):
+    """What stands in place of a fact."""
+
+    NOT_RECORDED = "the record does not have the fact"
+    NO_MAJORITY = "two facts are equally frequent, or there is none"
+
+
+Fact = str | Missing  # as JSON, so that equal values are equal texts
+
+
+@dataclass(frozen=True)
+class Value:
+    """A record passes if its fact is this value."""
+
+    value: Any
+
+    def required(self, facts: Iterable[str]) -> Fact:
+        """The fact that every record must have."""
+        return json.dumps(self.value)
+
+
+@dataclass(frozen=True)
+class Majority:
+    """A record passes if its fact is the most frequent one."""
+
+    def required(self, facts: Iterable[str]) -> Fact:
+        """The fact that every record must have."""
+        ranked = Counter(facts).most_common(2)
+        if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+            return Missing.NO_MAJORITY
+        return ranked[0][0]
 
 
 @dataclass(frozen=True)
 class _Rule:
+    """One check: the fact of a record (None if not recorded) and what it is compared with."""
+
     name: str
     meaning: str
-    fact: Callable[[Record], Any]  # None: not recorded
+    value: Callable[[Record], Any]
     by_seed: bool = False
-    expected: Any = None  # None: what most records say
+    expected: Majority | Value = field(default_factory=Majority)
+
+    def fact(self, record: Record) -> Fact:
+        value = self.value(record)
+        return Missing.NOT_RECORDED if value is None else json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -53,54 +93,42 @@ def check_records(records: Sequence[Record]) -> list[Check]:
 
 
 def failed_checks(checks: Iterable[Check], records: Iterable[Record]) -> tuple[str, ...]:
-    """Names of the checks that any of some records fails."""
+    """Names of the checks that at least one of the records fails."""
     keys = {_key(record) for record in records}
     return tuple(check.name for check in checks if check.failed & keys)
 
 
 def _check(rule: _Rule, records: Sequence[Record]) -> Check:
-    groups: dict[int | None, list[tuple[Record, str | None]]] = defaultdict(list)
-    required: str | None
-    for record in records:
-        fact = rule.fact(record)
-        if fact is not None or _must_have_facts(record):
-            text = None if fact is None else json.dumps(fact, sort_keys=True)
-            groups[record.seed if rule.by_seed else None].append((record, text))
     failed = set()
-    for group in groups.values():
-        required = json.dumps(rule.expected)
-        if rule.expected is None:
-            required = _majority(text for _, text in group)
-        failed |= {_key(record) for record, text in group if text is None or text != required}
+    for group in grouped(records, lambda record: record.seed if rule.by_seed else None).values():
+        facts = [(record, rule.fact(record)) for record in group]
+        required = rule.expected.required(fact for _, fact in facts if isinstance(fact, str))
+        failed |= {
+            _key(record)
+            for record, fact in facts
+            if fact != required and (isinstance(fact, str) or _must_have_facts(record))
+        }
     return Check(rule.name, rule.meaning, frozenset(failed))
 
 
 def _no_retry(records: Sequence[Record]) -> Check:
-    """To repeat a run that ended well is no second chance: anybody may repeat a published one."""
-    ended_well: dict[str, set[int]] = defaultdict(set)
-    for record in records:
-        if record.status in ("ok", "collapsed"):
-            ended_well[record.run].add(record.attempt)
+    """Repeating a successful run is not cherry-picking: anybody may repeat a published one."""
+    trained = grouped(
+        (record for record in records if record.status in _TRAINED), lambda record: record.run
+    )
+    attempts = {run: {record.attempt for record in group} for run, group in trained.items()}
     failed = {
         _key(record)
         for record in records
-        if not set(range(1, record.attempt)) <= ended_well[record.run]
+        if not set(range(1, record.attempt)) <= attempts.get(record.run, set())
     }
     meaning = "every earlier attempt at the same run is here and ended well"
     return Check("no retry", meaning, frozenset(failed))
 
 
-def _majority(facts: Iterable[str | None]) -> str | None:
-    """The most frequent fact; None where two are."""
-    ranked = Counter(fact for fact in facts if fact is not None).most_common(2)
-    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
-        return None
-    return ranked[0][0]
-
-
 def _must_have_facts(record: Record) -> bool:
-    """A failed run has no facts from after its failure, an untrained control none of training."""
-    return record.status in ("ok", "collapsed") and record.quantizer["control"] is None
+    """A failed run lacks facts from after its failure, an untrained control those of training."""
+    return record.status in _TRAINED and record.quantizer["control"] is None
 
 
 def _key(record: Record) -> tuple[str, int]:
@@ -108,7 +136,7 @@ def _key(record: Record) -> tuple[str, int]:
 
 
 def _configuration(record: Record) -> Any:
-    """The resolved configuration without the quantizer; None where there was no training."""
+    """The resolved configuration without the quantizer; None without training."""
     config = {key: value for key, value in record.config.items() if key not in _FREE}
     for part, keys in _FREE_IN.items():
         if part in config:
@@ -116,8 +144,8 @@ def _configuration(record: Record) -> Any:
     return config or None
 
 
-def _rate(record: Record) -> Any:
-    """Whether the rate is met; a control has no rate to meet."""
+def _rate_is_met(record: Record) -> bool | None:
+    """None for a control, which has no rate to meet."""
     bits = record.rate.get("bits_per_position")
     if record.quantizer["control"] is not None or bits is None:
         return None
@@ -174,8 +202,8 @@ _RULES = (
     _Rule(
         "rate",
         f"nominal bits per position are within {RATE_TOLERANCE:.0%} of the class",
-        _rate,
-        expected=True,
+        _rate_is_met,
+        expected=Value(True),
     ),
     _Rule("steps", "as many training steps were done", _spent("steps")),
     _Rule("samples", "as many training images were seen", _spent("samples")),

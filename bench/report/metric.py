@@ -3,11 +3,11 @@
 `bench.evaluate`, `bench.score`, tables, footnotes and comparisons all read this list. To add a
 metric, write its function in a new file of `bench/metrics/` and add a line to `METRICS`. A plugin
 uses the decorator `metric` instead and edits nothing here; its description travels in the record,
-so that tables can be rebuilt without the plugin.
+so tables can be rebuilt without the plugin.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -21,19 +21,19 @@ class Metric:
     """One metric, or one family of metrics that differ in the network behind them.
 
     Attributes:
-        name: key in records. A key that is unknown belongs to the longest name that begins it, up
-            to an underscore: `fd_vgg16` to `fd`.
+        name: key in records. An unknown key belongs to the longest name that it starts with, up to
+            an underscore: `fd_vgg16` to `fd`.
         label: what a reader calls it; empty for the key itself, as a family needs.
         kind: what its function takes.
             `image`: originals and reconstructions, uint8 "n 3 h w"; gives one value an image.
             `pooled`: the PSNR of every image; gives one number.
             `set`: features of originals and of reconstructions, "n d"; gives one number.
-            `codes`: computed by the judge from the indices; without a function.
+            `codes`: none; the judge computes it from the indices.
         function: `module:name`, or the function itself; empty where the judge computes it itself.
-        higher_is_better: direction.
+        higher_is_better: direction; None for a number that tables show and nothing compares.
         digits: after the point, in tables.
-        unit: shown in the column's head.
-        factor: multiplies values in tables, and is shown in the column's head.
+        unit: of the values that tables show.
+        factor: multiplies values where they are shown.
         note: what a reader must know; stands under a table that shows the metric.
         min_images: how many images a `set` metric needs.
         min_images_per_feature: how many images a `set` metric needs for each feature of an image.
@@ -43,7 +43,7 @@ class Metric:
     label: str = ""
     kind: str = "image"
     function: str | Callable[..., Any] = ""
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     digits: int = 4
     unit: str = ""
     factor: float = 1.0
@@ -54,6 +54,22 @@ class Metric:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"metric {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
+
+    @property
+    def title(self) -> str:
+        """Label and unit, as text beside a value: `PSNR dB`, `kid_vgg16 x 1000`."""
+        factor = f"x {self.factor:g}" if self.factor != 1 and not self.unit else ""
+        return " ".join(word for word in (self.label or self.name, factor, self.unit) if word)
+
+    @property
+    def head(self) -> str:
+        """Head of its column: the title, and an arrow unless it only describes the codes."""
+        arrow = "↑" if self.higher_is_better else "↓"
+        return self.title if self.kind == "codes" else f"{self.title} {arrow}"
+
+    def cost(self, value: float) -> float:
+        """The value with the sign that makes lower better."""
+        return -value if self.higher_is_better else value
 
     def load(self) -> Callable[..., Any]:
         """The function itself; imports its module."""
@@ -130,7 +146,7 @@ _ALL = (
         name="usage_ceiling",
         label="usage ceiling",
         kind="codes",
-        higher_is_better=True,
+        higher_is_better=None,
         digits=1,
         unit="%",
         factor=100.0,
@@ -164,15 +180,43 @@ def metric(name: str, **description: Any) -> Callable[[Function], Function]:
 
 
 def described(key: str, descriptions: Mapping[str, Mapping[str, Any]] | None = None) -> Metric:
-    """The metric behind a key of a record.
+    """The metric behind a key of a record; its name is the key.
 
     Args:
         key: of `Record.metrics`.
-        descriptions: those that the record's protocol keeps of metrics from outside.
+        descriptions: what the record's protocol says of extra metrics, see `Metric.described`.
     """
     if descriptions and key in descriptions:
-        return Metric(**descriptions[key])
+        known = {field.name for field in fields(Metric)} - {"name", "function"}
+        description = descriptions[key]
+        return Metric(name=key, **{name: description[name] for name in known & description.keys()})
     name = key
     while name not in METRICS and "_" in name:
         name = name.rpartition("_")[0]
-    return METRICS.get(name, Metric(name=key))
+    if name == key or name not in METRICS:
+        return METRICS.get(key, Metric(name=key))
+    return replace(METRICS[name], name=key, label="")
+
+
+def metric_of(protocol: Mapping[str, Any], key: str) -> Metric:
+    """The metric behind a key, in records of a protocol."""
+    return described(key, protocol.get("metrics"))
+
+
+def rank_metric(protocol: Mapping[str, Any]) -> Metric:
+    """What rows are ranked by: rFID where Inception judged, PSNR where only proxies did."""
+    return described("rfid" if protocol["extractor"]["metric"] == "rfid" else "psnr_db")
+
+
+def table_metrics(protocol: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a table shows besides statistics of codes; extra metrics come last."""
+    extractor = protocol["extractor"]
+    keys = ["psnr_db", "ssim", protocol["perceptual_metric"]["name"]]
+    keys += [extractor["metric"], extractor["kernel_metric"]]
+    standard = [metric_of(protocol, key) for key in keys if key != "none"]
+    return standard + [metric for metric in extra_metrics(protocol) if metric not in standard]
+
+
+def extra_metrics(protocol: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a protocol asks for beyond the standard ones, by key."""
+    return [metric_of(protocol, key) for key in sorted(protocol.get("metrics", {}))]

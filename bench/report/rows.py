@@ -1,18 +1,13 @@
-"""From records to the rows of one table: seeds averaged, failures kept, fair rows ranked.
-
-This module needs no torch.
-"""
+"""From records to rows: one row per setting, averaged over seeds. Needs no torch."""
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bench.record import Record
-from bench.report.comparison import SEEDS_TO_RANK, cost
-from bench.report.ledger import check_records, failed_checks
-from bench.report.ranking import Floor, Gap, find_floor, rank
+from bench.record import Record, grouped
+from bench.report.ranking import Gap
 
 
 @dataclass(frozen=True)
@@ -29,18 +24,24 @@ class Mean:
     spread: float
     seeds: int
 
+    def text(self, digits: int, factor: float = 1.0) -> str:
+        """`24.10 ± 0.05`, both multiplied by a factor."""
+        value = number(factor * self.value, digits)
+        spread = factor * self.spread
+        return value if math.isnan(spread) else f"{value} ± {number(spread, digits)}"
+
 
 @dataclass(frozen=True)
 class Row:
     """One quantizer at one setting, over its seeds; the last attempt of each seed counts.
 
     Attributes:
-        records: one record a seed, by seed.
+        records: one record per seed, by seed.
         attempts: how many records there are in all.
         metrics: every metric that all of these records have.
         unfair: names of the fairness checks that one of its records fails.
-        rank: 1 for the best; None for controls, for rows with a seed that is not `ok` or that fails
-            a fairness check, and for rows with too few seeds.
+        rank: 1 for the best; None for controls, for rows with a seed that failed or is unfair, and
+            for rows with too few seeds.
         gap: how a ranked row differs from the best; None for the best itself.
     """
 
@@ -68,22 +69,23 @@ class Row:
 
     @property
     def control(self) -> str | None:
-        """Why the row bounds others instead of competing, or None."""
+        """Why the row is a bound for others and does not compete, or None."""
         return self.records[0].quantizer["control"]
 
     @property
     def status(self) -> str:
-        """`ok` where every seed is; otherwise how many seeds ended how."""
-        statuses = [record.status for record in self.records]
-        kinds = sorted(set(statuses), key=lambda status: (status != "ok", status))
-        if len(kinds) == 1:
-            return kinds[0]
-        return ", ".join(f"{statuses.count(kind)} {kind}" for kind in kinds)
+        """How its seeds ended."""
+        return status_of(self.records)
 
     @property
     def competes(self) -> bool:
-        """Whether it is a fair contender of which every seed ended well, however many there are."""
+        """Whether it is a fair contender whose seeds all ended well, however many there are."""
         return self.control is None and self.status == "ok" and not self.unfair
+
+    def adds_to(self, other: "Row") -> bool:
+        """Whether it has all settings of another row of the same method, and more."""
+        settings, others = ({*row.operating_point.split(", ")} for row in (self, other))
+        return self.name == other.name and settings > others
 
     def first(self, part: str, key: str) -> Any:
         """A fact that all seeds share, from the first record that has it; None if none has."""
@@ -91,68 +93,52 @@ class Row:
         return next((value for value in values if value is not None), None)
 
     def mean(self, part: str, key: str) -> Mean | None:
-        """A number that differs between seeds; None where no record has it."""
+        """A number that differs between seeds; None if no record has it."""
         values = [getattr(record, part).get(key) for record in self.records]
         known = [value for value in values if value is not None]
         return _mean(known) if known else None
 
 
-def build_rows(records: Iterable[Record], *, rank_by: str) -> list[Row]:
-    """The rows of one table: ranked, the best first, then those without rank, controls last."""
-    records = list(records)
-    checks = check_records(records)
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        key = (record.quantizer["name"], record.quantizer["operating_point"])
-        groups.setdefault(key, []).append(record)
-    rows = [_row(group) for group in groups.values()]
-    rows = [replace(row, unfair=failed_checks(checks, row.records)) for row in rows]
-    rows.sort(key=lambda row: _order(row, rank_by))
-    common = _common_seeds(rows)
-    ranked = [row for row in rows if _is_ranked(row, rank_by, common)]
-    standings = rank([row.records for row in ranked], rank_by, floor_of(rows))
-    placed = [replace(ranked[s.index], rank=s.rank, gap=s.gap) for s in standings]
-    return placed + [row for row in rows if not _is_ranked(row, rank_by, common)]
+def unranked_rows(records: Sequence[Record]) -> list[Row]:
+    """One row per setting of the records of a table, in the order given."""
+
+    def setting(record: Record) -> tuple[str, str]:
+        return record.quantizer["name"], record.quantizer["operating_point"]
+
+    return [_row(group) for group in grouped(records, setting).values()]
 
 
-def floor_of(rows: Iterable[Row]) -> Floor | None:
-    """The noise floor of a table, from one of its rows with five seeds."""
-    return find_floor([(row.title, row.records) for row in rows if row.competes])
+def status_of(records: Sequence[Record]) -> str:
+    """`ok` if every record is; otherwise how many seeds ended how, the good ones first."""
+    groups = grouped(records, lambda record: record.status)
+    if len(groups) == 1:
+        return records[0].status
+    kinds = sorted(groups, key=lambda status: (status != "ok", status))
+    return ", ".join(f"{len(groups[kind])} {kind}" for kind in kinds)
 
 
-def _row(group: Sequence[Record]) -> Row:
-    last = {record.seed: record for record in sorted(group, key=lambda record: record.attempt)}
-    records = tuple(last[seed] for seed in sorted(last))
+def last_attempts(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The last attempt of each seed, by seed."""
+    last = {record.seed: record for record in sorted(records, key=lambda record: record.attempt)}
+    return tuple(last[seed] for seed in sorted(last))
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number in a cell; a record has null for an infinite one."""
+    return "∞" if value is None or math.isinf(value) else f"{value:.{digits}f}"
+
+
+def _row(attempts: Sequence[Record]) -> Row:
+    records = last_attempts(attempts)
     judged = [record.metrics for record in records if record.metrics]
     names = [name for name in judged[0] if all(name in other for other in judged)] if judged else []
     metrics = {name: _mean([values[name] for values in judged]) for name in names}
-    return Row(records, len(group), metrics)
+    return Row(records, len(attempts), metrics)
 
 
 def _mean(values: Sequence[float | None]) -> Mean:
-    """JSON's null stands for infinity here: the mean of anything with it is infinite."""
+    """The mean of numbers from a record, where null stands for infinity."""
     numbers = [math.inf if value is None else value for value in values]
     finite = len(numbers) > 1 and all(map(math.isfinite, numbers))
     spread = statistics.stdev(numbers) if finite else math.nan
     return Mean(math.fsum(numbers) / len(numbers), spread, len(numbers))
-
-
-def _common_seeds(rows: Iterable[Row]) -> set[int]:
-    """Seeds of more than half of the rows with enough; a row of others cannot be compared."""
-    enough = [row for row in rows if row.competes and len(row.records) >= SEEDS_TO_RANK]
-    seeds = [{record.seed for record in row.records} for row in enough]
-    return {
-        seed for seed in set().union(*seeds) if 2 * sum(seed in own for own in seeds) > len(seeds)
-    }
-
-
-def _is_ranked(row: Row, rank_by: str, common: set[int]) -> bool:
-    shared = sum(record.seed in common for record in row.records)
-    return row.competes and rank_by in row.metrics and shared >= SEEDS_TO_RANK
-
-
-def _order(row: Row, rank_by: str) -> tuple[bool, bool, float, str, str]:
-    """Contenders that ended well by their mean, then failures, then controls; ties by name."""
-    well = row.status == "ok" and rank_by in row.metrics
-    value = row.metrics[rank_by].value if well and row.control is None else 0.0
-    return (row.control is not None, not well, cost(value, rank_by), row.name, row.operating_point)

@@ -1,28 +1,28 @@
 """The page of a study: its points, and each claim of a paper beside what was measured.
 
 A page is a pure function of the records; it needs no torch. Runs that differ in more than the rate
-and what the study itself changes (another recipe, budget or device) get sections of their own.
+and what the study itself changes (another recipe, budget or device) get their own section.
 
-A run that collapsed was trained and judged like any other, so its values count for the claims:
-which settings collapse is what some studies ask. A leaderboard gives such a row no rank. A run that
-fails a fairness check is shown and counts for nothing.
+A collapsed run was trained and judged like any other, so its values count for the claims: some
+studies ask which settings collapse. A leaderboard gives such a row no rank. A run that fails a
+fairness check is shown but not used.
 """
 
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from bench.conf.studies import Point, Study
-from bench.record import Record, canonical_sha256
-from bench.report.claims import Judgement, Runs, judge, unit
+from bench.record import Record, canonical_sha256, grouped
+from bench.report.claims import Judgement, Runs, judge
 from bench.report.comparison import SEEDS_TO_CLAIM, SIGNIFICANCE
-from bench.report.footnotes import floor_line, ledger_summary
+from bench.report.footnotes import floor_line, ledger_line
 from bench.report.ledger import Check, check_records, failed_checks
+from bench.report.markdown import markdown_table
+from bench.report.metric import extra_metrics, metric_of, rank_metric
 from bench.report.ranking import find_floor
-from bench.report.table import rank_metric
+from bench.report.rows import last_attempts, status_of
+from bench.report.table import table_title
 
 _OF_A_FRAME = ("multipliers", "encoder_depths", "decoder_depths")  # what down-sampling changes
 
@@ -68,39 +68,37 @@ def _family(record: Record, frames_differ: bool) -> str:
 
 
 def _section(study: Study, example: Record, attempts: Runs) -> str:
-    protocol, rank_by = example.protocol, rank_metric(example)
+    protocol = example.protocol
     checks = _checks(attempts)
-    runs = {name: list({r.seed: r for r in group}.values()) for name, group in attempts.items()}
+    runs = {name: last_attempts(group) for name, group in attempts.items()}
     unfair = {name: failed_checks(checks, group) for name, group in runs.items()}
     fair = {name: group for name, group in runs.items() if not unfair[name]}
-    ended_well = {n: g for n, g in fair.items() if all(record.status == "ok" for record in g)}
-    floor = find_floor(sorted(ended_well.items()))
+    floor = find_floor(sorted((n, g) for n, g in fair.items() if status_of(g) == "ok"))
+    rank_by = rank_metric(protocol)
     judgements = [judge(claim, fair, rank_by=rank_by, floor=floor) for claim in study.claims]
     points = [point for point in study.points if point.name in runs]
     judged = next((r for group in runs.values() for r in group if r.per_image), example)
     parts = [
-        f"## {protocol['recipe']['name']} on {protocol['data']['name']}, budget "
-        f"{protocol['budget']}, {protocol['device']}, {protocol['ruleset']} hyper-parameters",
+        f"## {table_title(protocol, without=['rate'])}",
         _score(judgements),
-        _table([judgement.cells() for judgement in judgements]),
-        _table([_cells(p, runs[p.name], unfair[p.name], example.protocol) for p in points]),
+        markdown_table([judgement.cells() for judgement in judgements]),
+        markdown_table([_cells(p, runs[p.name], unfair[p.name], protocol) for p in points]),
         "\n".join([*_missing(study, runs), *_reading_lines(protocol)]),
         floor_line(floor, judged),
         *_ends(points, runs),
-        ledger_summary(checks),
+        ledger_line(checks),
     ]
     return "\n\n".join(parts)
 
 
 def _checks(attempts: Runs) -> list[Check]:
     """The fairness checks over all records of each frame: another frame has other weights."""
-    by_frame: dict[int, list[Record]] = {}
-    for record in (record for group in attempts.values() for record in group):
-        by_frame.setdefault(record.protocol["downsampling"], []).append(record)
-    each = [check_records(group) for _, group in sorted(by_frame.items())]
+    records = [record for group in attempts.values() for record in group]
+    by_frame = grouped(records, lambda record: record.protocol["downsampling"])
+    checks = [check_records(by_frame[factor]) for factor in sorted(by_frame)]
     return [
         Check(same[0].name, same[0].meaning, frozenset().union(*(check.failed for check in same)))
-        for same in zip(*each, strict=True)
+        for same in zip(*checks, strict=True)
     ]
 
 
@@ -118,25 +116,19 @@ def _cells(
     rate = next((record.rate for record in group if record.rate), {})
     measured = [r.rate for r in group if r.rate.get("measured_bits_per_position") is not None]
     joint = [rate.get("joint_bits_per_position") for rate in measured]
-    metrics = ["psnr_db", "ssim", protocol["extractor"]["metric"], "usage", "perplexity"]
+    keys = ["psnr_db", "ssim", protocol["extractor"]["metric"]]
+    metrics = [metric_of(protocol, key) for key in (*keys, "usage", "perplexity")]
+    metrics[3:3] = extra_metrics(protocol)
     return {
         "point": point.name,
         "bits/position": _number(rate.get("bits_per_position"), 2),
         "measured bits": _mean([r.rate.get("measured_bits_per_position") for r in group]),
         "joint bits": "-" if None in joint else _mean(joint),
         "bits/pixel": _number(rate.get("bits_per_pixel"), 4),
-        **{unit(m)[0]: _mean([r.metrics.get(m) for r in group], unit(m)[1]) for m in metrics},
+        **{m.title: _mean([r.metrics.get(m.name) for r in group], m.factor) for m in metrics},
         "seeds": ", ".join(str(record.seed) for record in group),
-        "status": f"unfair: {', '.join(unfair)}" if unfair else _status(group),
+        "status": f"unfair: {', '.join(unfair)}" if unfair else status_of(group),
     }
-
-
-def _status(group: Sequence[Record]) -> str:
-    """`ok` where every seed is; otherwise how many seeds ended how."""
-    counts = Counter(record.status for record in group)
-    if len(counts) == 1:
-        return group[0].status
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 def _missing(study: Study, runs: Runs) -> list[str]:
@@ -174,10 +166,6 @@ def _ends(points: Sequence[Point], runs: Runs) -> list[str]:
         "its values count here, since which settings collapse is part of the question."
     )
     return ["\n".join([*([kept, ""] if collapsed else []), *ends])] if ends else []
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
 
 
 def _mean(values: Sequence[Any], factor: float = 1.0) -> str:

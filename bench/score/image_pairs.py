@@ -1,8 +1,8 @@
 """Two folders of images, paired by name: each reconstruction with its own original.
 
-Strict, since a silent conversion moves numbers: 8-bit RGB or grey only, one size, no transparency,
-one picture a file, upright as it is stored. Everything that is wrong is collected and named at
-once. Files are read in batches, so that sets of any size are compared in little memory.
+A silent conversion would change numbers, so only these files are accepted: 8-bit RGB or grey, one
+size, no transparency, one picture per file, stored upright. One error lists all problems. Files are
+read in batches, so that sets of any size need little memory.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ _ORIENTATION = 0x0112  # of EXIF; 1 is upright
 
 
 class PairError(ValueError):
-    """Two folders cannot be compared; the message lists why."""
+    """Two folders cannot be compared; the message lists the reasons."""
 
 
 class ImagePairs:
-    """The files of two folders, in order of their names, which are paths below each folder.
+    """The files of two folders, sorted by name, which is the path inside the folder.
 
-    Names must agree up to the extension: `a/1.jpg` pairs with `a/1.png`.
+    Extensions may differ: `a/1.jpg` pairs with `a/1.png`.
 
     Args:
         reference: folder of the originals.
@@ -57,14 +57,14 @@ class ImagePairs:
     def batches(
         self, *, pixels: int
     ) -> Iterator[tuple[UInt8[Tensor, "n 3 h w"], UInt8[Tensor, "n 3 h w"]]]:
-        """Yields originals and reconstructions until all are read; one batch is held at a time.
+        """Yields originals and reconstructions; holds one batch at a time.
 
         Args:
-            pixels: of a batch, on each side; reached or exceeded by less than an image.
+            pixels: of a batch of originals; exceeded by less than one image.
 
         Raises:
-            PairError: at the end, one for all files that are refused. No batch follows the first
-                such file.
+            PairError: after the last file, for all refused files. No batch follows the first of
+                them.
         """
         problems: list[str] = []
         waiting: list[tuple[Tensor, Tensor]] = []
@@ -96,21 +96,21 @@ def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _names(role: str, folder: Path) -> dict[str, str]:
-    """File by name without extension."""
+    """Maps names without extension to files."""
     files = list_images(existing_folder(role, folder)).names
     if not files:
         raise PairError(f"{role} folder {folder} holds no image files")
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for file in files:
         name = Path(file).with_suffix("").as_posix()
-        if name in found:
-            raise PairError(f"{folder} holds both {found[name]} and {file}: names must be unique")
-        found[name] = file
-    return found
+        if name in names:
+            raise PairError(f"{folder} holds both {names[name]} and {file}: names must be unique")
+        names[name] = file
+    return names
 
 
 def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
-    """One image; a reason to refuse it goes to the list of problems instead."""
+    """Reads one image, or adds to the problems why it is refused."""
     try:
         with Image.open(path) as image:
             refusal = _refusal(image)
@@ -125,10 +125,10 @@ def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
 
 
 def _refusal(image: ImageFile.ImageFile) -> str | None:
-    """Why an open file is not one upright picture of 8-bit RGB or grey; None if it is."""
+    """Why a file is not one upright picture of 8-bit RGB or grey; None if it is."""
     if ";16" in str(image.tile):  # Pillow shows 16-bit RGB as 8-bit
         return "16-bit values; store 8-bit RGB or grey without transparency"
-    if image.format == "PPM" and "ppm" in str(image.tile):  # and scales any range of PPM to 8 bits
+    if image.format == "PPM" and "ppm" in str(image.tile):  # Pillow scales any range to 8 bits
         return "values that do not end at 255; store 8-bit RGB or grey"
     if image.mode not in _MODES or image.has_transparency_data:
         return f"mode {image.mode}; store 8-bit RGB or grey without transparency"

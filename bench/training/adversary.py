@@ -19,11 +19,8 @@ class Adversary:
     def __init__(self, discriminator: nn.Module, recipe: RecipeConfig) -> None:
         self.discriminator = discriminator.train()
         self.losses = recipe.losses
-        self.optimizer = adamw(
-            discriminator,
-            recipe.optimizer,
-            learning_rate=recipe.optimizer.discriminator_learning_rate,
-        )
+        settings = recipe.optimizer
+        self.optimizer = adamw(discriminator, settings, settings.discriminator_learning_rate)
 
     def generator_loss(self, reconstruction: Float[Tensor, "b 3 H W"]) -> Float[Tensor, ""]:
         """The autoencoder's weighted adversarial loss; no gradient for the discriminator."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.training.networks import Modules
 
 
@@ -51,7 +51,7 @@ def check_compiler(device: torch.device) -> None:
     """Compiles something small, so that a machine that cannot compile says so before a run.
 
     Raises:
-        ConfigError: torch.compile fails here, e.g. without a compiler or, on CUDA, without Triton.
+        UsageError: torch.compile fails here, e.g. without a compiler or, on CUDA, without Triton.
     """
     number = time.time()  # makes the code new, so that no cache has it
     try:
@@ -59,7 +59,7 @@ def check_compiler(device: torch.device) -> None:
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no message")
         needed = "a C++ compiler" if device.type == "cpu" else "a C compiler and Triton"
-        raise ConfigError(
+        raise UsageError(
             f"compile=true needs {needed}, and torch.compile fails here: "
             f"{type(error).__name__}: {reason.strip()}; install it, or type compile=false"
         ) from error

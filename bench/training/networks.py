@@ -98,13 +98,11 @@ def weights_sha256(*modules: nn.Module | None) -> str:
     return digest.hexdigest()
 
 
-def adamw(
-    module: nn.Module, settings: OptimizerConfig, *, learning_rate: float | None = None
-) -> torch.optim.AdamW:
-    """The optimizer of one network; `learning_rate` replaces the autoencoder's."""
+def adamw(module: nn.Module, settings: OptimizerConfig, learning_rate: float) -> torch.optim.AdamW:
+    """The optimizer of one network."""
     return torch.optim.AdamW(
         parameter_groups(module, settings.weight_decay),
-        lr=settings.learning_rate if learning_rate is None else learning_rate,
+        lr=learning_rate,
         betas=(settings.betas[0], settings.betas[1]),
         fused=True,
     )

@@ -78,11 +78,12 @@ class Trainer:
         # starts at step 0 and not at the checkpoint, and the average is not compiled.
         modules.move_to(device)
         self.autoencoder, self.perceptual = modules.autoencoder.train(), modules.perceptual
-        self.optimizer = adamw(self.autoencoder, config.recipe.optimizer)
+        settings = config.recipe.optimizer
+        self.optimizer = adamw(self.autoencoder, settings, settings.learning_rate)
         self.adversary = (
             Adversary(modules.discriminator, config.recipe) if modules.discriminator else None
         )
-        self.average = WeightAverage(self.autoencoder, decay=config.recipe.optimizer.ema_decay)
+        self.average = WeightAverage(self.autoencoder, decay=settings.ema_decay)
         self.norm_drift = NormDrift(self.autoencoder.bottleneck.quantizer)
         if config.compile:
             compile_frame(modules)

@@ -1,5 +1,6 @@
 """A harness small enough for tests: twelve images of 32 px, a frame of a few thousand weights."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,7 +62,6 @@ def arguments(tmp_path: Path, picture_folder: Path) -> list[str]:
 @pytest.fixture
 def configure(arguments: list[str]) -> Callable[..., BenchConfig]:
     """Composes the configuration of such a run, with more overrides."""
-
     return lambda *overrides: compose([*arguments, *overrides])
 
 
@@ -71,3 +71,16 @@ def bench(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     here = lambda task, *arguments: task(*arguments)  # noqa: E731
     monkeypatch.setattr(launch, "run_in_fresh_process", here)
     return lambda *overrides: bench_run.main([*arguments, *overrides])
+
+
+@pytest.fixture
+def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics and extractors that a test or `judge_plugin` registers are unknown after it."""
+    from bench.metrics.extractor import EXTRACTORS
+    from bench.report.metric import METRICS
+
+    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
+    metrics = METRICS.copy()
+    for module in ("bench.report.metric", "bench.metrics.by_name"):
+        monkeypatch.setattr(f"{module}.METRICS", metrics)
+    monkeypatch.delitem(sys.modules, "judge_plugin", raising=False)

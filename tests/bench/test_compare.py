@@ -60,11 +60,11 @@ def test_use_of_codes_is_compared_over_seeds(tmp_path, capsys):
                 record(name, seed, metrics=base.metrics | {"usage": value, "perplexity": 3.0}),
             )
     _, out, _ = lines(capsys, "gsq", "fsq", f"leaderboards={tmp_path}")
-    (usage,) = (line for line in out if " usage " in line)
+    (usage,) = (line for line in out if " usage % " in line)
     (perplexity,) = (line for line in out if " perplexity " in line)
     assert usage.split("  ")[-1] == "better"
     assert " 5 seeds " in usage
-    assert "+0.6 " in usage
+    assert "+60 " in usage
     assert perplexity.rstrip().endswith("tie")
 
 
@@ -89,7 +89,7 @@ def test_a_comparison_with_an_unfair_row_says_so(leaderboards, capsys):
     ("arguments", "words"),
     [
         (("gqs", "fsq"), "did you mean 'gsq'?"),
-        (("gsq", "fsq", "rates=10"), "did you mean 'rate'?"),
+        (("gsq", "fsq", "rates=10"), "did you mean 'rate='?"),
         (("gsq",), "name another quantizer"),
         ((), "type python -m bench.compare gsq fsq"),
         (("gsq", "fsq", "rate=9"), "no table has rate=9; there are: tiny-photos-"),

@@ -7,7 +7,7 @@ from records import protocol, record
 
 from bench.leaderboard import build, main, render, renew_readme
 from bench.record import write_record
-from bench.report.rows import build_rows
+from bench.report.table import Table
 
 
 def seeds(name: str, *values: float, **changes):
@@ -15,7 +15,7 @@ def seeds(name: str, *values: float, **changes):
 
 
 def order(records) -> list[tuple[str, int | None]]:
-    return [(row.name, row.rank) for row in build_rows(records, rank_by="psnr_db")]
+    return [(row.name, row.rank) for row in Table.of(records).rows]
 
 
 THREE = (24.0, 24.1, 23.9)
@@ -27,15 +27,14 @@ def better(*, by: float, values=THREE) -> tuple[float, ...]:
 
 
 def test_higher_psnr_ranks_first_and_lower_rfid_too():
-    records = seeds("a", *THREE) + seeds("b", *better(by=1.0))
-    assert order(records) == [("b", 1), ("a", 2)]
+    assert order(seeds("a", *THREE) + seeds("b", *better(by=1.0))) == [("b", 1), ("a", 2)]
+    extractor = protocol()["extractor"] | {"metric": "rfid", "kernel_metric": "kid"}
+    shared = protocol(extractor=extractor)
+    records = seeds("a", *THREE, protocol=shared) + seeds("b", *better(by=1.0), protocol=shared)
     for one in records:
         one.metrics["rfid"] = 1.0 if one.quantizer["name"] == "a" else 2.0 + 0.01 * one.seed
         one.leave_group_out["rfid"] = [one.metrics["rfid"]] * 20
-    assert [(row.name, row.rank) for row in build_rows(records, rank_by="rfid")] == [
-        ("a", 1),
-        ("b", 2),
-    ]
+    assert order(records) == [("a", 1), ("b", 2)]
 
 
 def test_rows_that_cannot_be_told_apart_share_a_rank_and_the_next_skips():
@@ -57,8 +56,7 @@ def test_fewer_than_three_seeds_have_no_rank_and_the_table_says_so():
 def test_a_row_with_a_bad_seed_has_no_rank():
     collapsed = [record("b", 0, 30.0), record("b", 1, 30.0, status="collapsed")]
     records = seeds("a", *THREE) + collapsed
-    rows = build_rows(records, rank_by="psnr_db")
-    assert [(row.name, row.rank, row.status) for row in rows] == [
+    assert [(row.name, row.rank, row.status) for row in Table.of(records).rows] == [
         ("a", 1, "ok"),
         ("b", None, "1 ok, 1 collapsed"),
     ]
@@ -66,29 +64,29 @@ def test_a_row_with_a_bad_seed_has_no_rank():
 
 def test_seeds_that_no_other_row_has_earn_no_rank():
     foreign = [record("c", 100 + seed, 99.0) for seed in range(3)]
-    rows = build_rows(seeds("a", *THREE) + seeds("b", *better(by=1.0)) + foreign, rank_by="psnr_db")
-    assert {row.name: row.rank for row in rows} == {"b": 1, "a": 2, "c": None}
+    records = seeds("a", *THREE) + seeds("b", *better(by=1.0)) + foreign
+    assert order(records) == [("b", 1), ("a", 2), ("c", None)]
 
 
 def test_the_last_attempt_of_a_seed_counts():
     first = record(status="error", metrics={}, reason="disk full")
-    (row,) = build_rows([record(attempt=2), first], rank_by="psnr_db")
+    (row,) = Table.of([record(attempt=2), first]).rows
     assert (row.status, row.attempts) == ("ok", 2)
 
 
 def test_an_option_that_older_records_lack_makes_no_other_row():
     newer = dict(record().quantizer, hyperparameters={"codebook_size": 1024, "new": "default"})
-    (row,) = build_rows([record(), record(seed=1, quantizer=newer)], rank_by="psnr_db")
+    (row,) = Table.of([record(), record(seed=1, quantizer=newer)]).rows
     assert [one.seed for one in row.records] == [0, 1]
 
 
 def test_other_hyperparameters_make_another_row():
     other = dict(record().quantizer, operating_point="codebook_size=4")
-    assert len(build_rows([record(), record(quantizer=other)], rank_by="psnr_db")) == 2
+    assert len(Table.of([record(), record(quantizer=other)]).rows) == 2
 
 
 def test_mean_and_spread_are_over_seeds():
-    (row,) = build_rows(seeds("a", 1.0, 2.0, 6.0), rank_by="psnr_db")
+    (row,) = Table.of(seeds("a", 1.0, 2.0, 6.0)).rows
     assert row.metrics["psnr_db"].value == 3.0
     assert row.metrics["psnr_db"].spread == pytest.approx(7**0.5)
 
@@ -268,7 +266,7 @@ def test_an_edited_or_copied_record_is_named_and_the_table_still_builds(tmp_path
     path.write_text(path.read_text().replace("0.8", "0.9"))
     assert main([f"leaderboards={tmp_path}"]) == 0
     told = capsys.readouterr().err
-    assert "copy.json is left out: it holds" in told
+    assert "copy.json is left out: it is a copy" in told
     assert f"{path.name} is left out: it was changed" in told
     (table,) = (p for p in tmp_path.glob("*.md") if p.name != "README.md")
     assert "| 0, 1 " in table.read_text()

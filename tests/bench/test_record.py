@@ -90,11 +90,11 @@ def test_a_record_from_before_the_health_of_codes_was_kept_is_readable(tmp_path)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"metrics": {"psnr_db": "high"}}, "psnr_db is no number, but 'high'"),
-        ({"per_image": {"ssim": [0.5, "x"]}}, "ssim is no number, but 'x'"),
-        ({"timing": {"ms_per_step": []}}, "ms_per_step is no number, but []"),
-        ({"seed": "0"}, "seed is no int, but '0'"),
-        ({"codebooks": {}}, "codebooks is no list, but {}"),
+        ({"metrics": {"psnr_db": "high"}}, "psnr_db must be a number, got 'high'"),
+        ({"per_image": {"ssim": [0.5, "x"]}}, "ssim must be a number, got 'x'"),
+        ({"timing": {"ms_per_step": []}}, "ms_per_step must be a number, got []"),
+        ({"seed": "0"}, "seed must be a int, got '0'"),
+        ({"codebooks": {}}, "codebooks must be a list, got {}"),
         ({"quantizer": {"name": "gsq"}}, "its quantizer has no hyperparameters, operating_point"),
         ({"environment": {}}, "its environment has no device"),
     ],
@@ -137,7 +137,9 @@ def test_a_copy_is_named_and_not_counted_twice(tmp_path):
     (tmp_path / "again.json").write_bytes(path.read_bytes())
     records, (problem,) = read_records(tmp_path)
     assert len(records) == 1
-    assert problem.startswith(f"again.json is left out: it holds {path.name}")
+    assert problem.startswith(
+        f"again.json is left out: it is a copy or renamed; it holds {path.name}"
+    )
 
 
 def test_unknown_status_lists_the_known():

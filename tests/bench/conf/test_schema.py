@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from bench.conf.operating_point import resolve
 from bench.conf.schema import BenchConfig, ConfigError, parse, register_schema
-from bench.report.ledger import RATE_TOLERANCE
+from bench.record import RATE_TOLERANCE
 from quantizers import available, lookup
 
 CONF = Path("bench/conf")

@@ -11,7 +11,7 @@ from bench.conf import quantizer_yaml
 from bench.conf import studies as study
 from bench.conf.operating_point import resolve
 from bench.conf.schema import parse, register_schema
-from bench.report.ledger import RATE_TOLERANCE
+from bench.record import RATE_TOLERANCE
 
 
 @pytest.mark.parametrize("name", study.available())

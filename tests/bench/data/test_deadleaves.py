@@ -10,7 +10,12 @@ def data():
     return load_data("deadleaves", image_size=32)
 
 
-@pytest.mark.parametrize("size", [16, 32, 33, 128])
+@pytest.fixture(scope="module")
+def test_scenes(data):
+    return test_images(data.test)
+
+
+@pytest.mark.parametrize("size", [16, 33, 128])
 def test_any_size_is_drawn(size):
     image = load_data("deadleaves", image_size=size).train.image(0, None)
     assert image.shape == (3, size, size)
@@ -22,9 +27,9 @@ def test_an_index_is_a_scene(data):
     assert not torch.equal(data.train.image(7, None), data.train.image(8, None))
 
 
-def test_training_and_test_scenes_are_disjoint(data):
-    test = {image.numpy().tobytes() for image in test_images(data.test)}
-    train = {data.train.image(index, None).numpy().tobytes() for index in range(500)}
+def test_training_and_test_scenes_are_disjoint(data, test_scenes):
+    test = {image.numpy().tobytes() for image in test_scenes}
+    train = {data.train.image(index, None).numpy().tobytes() for index in range(100)}
     assert len(test) == len(data.test) == 1024
     assert not test & train
     assert data.test.first + len(data.test) <= data.train.first
@@ -42,9 +47,7 @@ def test_a_seed_flips_half_of_the_images(data):
 
 def test_radii_follow_the_inverse_cube():
     """The density r^-3 makes 1 / r^2 uniform between its bounds, for leaves inside the field."""
-    size = (
-        2048  # nearly all leaves touch the image, so that the selection hardly favours large ones
-    )
+    size = 2048  # nearly all leaves touch the image, so the selection hardly favours large ones
     radius, _, _ = deadleaves._drop(size, np.random.default_rng(0))
     small = radius[radius < 40]  # 99 % of all
     position = (4.0**-2 - small.astype(float) ** -2) / (4.0**-2 - 40.0**-2)
@@ -64,14 +67,13 @@ def test_a_pixel_is_covered_six_times_on_average():
 
 def test_later_leaves_hide_earlier_ones():
     """Against the definition: for every pixel, the last disc that contains its centre."""
-    radius, x, y = deadleaves._drop(32, np.random.default_rng(3))
+    leaves = deadleaves._drop(32, np.random.default_rng(3))
+    radius, x, y = (column[:, None, None] for column in leaves)
     centre = np.arange(32, dtype=np.float32) + 0.5
-    inside = (centre - x[:, None, None]) ** 2 + (centre[:, None] - y[:, None, None]) ** 2 < radius[
-        :, None, None
-    ] ** 2
+    inside = (centre - x) ** 2 + (centre[:, None] - y) ** 2 < radius**2
     number = np.arange(1, len(radius) + 1)[:, None, None]
     expected = (inside * number).max(axis=0)
-    assert np.array_equal(deadleaves._visible_leaf(32, radius, x, y), expected)
+    assert np.array_equal(deadleaves._visible_leaf(32, leaves), expected)
 
 
 def test_leaves_have_gradients_around_their_own_centres_and_noise(monkeypatch):
@@ -81,7 +83,8 @@ def test_leaves_have_gradients_around_their_own_centres_and_noise(monkeypatch):
     half = np.array([32.0], dtype=np.float32)
 
     def shade(seed):
-        return deadleaves._shade(64, leaf, half, half, half, np.random.default_rng(seed))
+        leaves = deadleaves._Leaves(half, half, half)
+        return deadleaves._shade(leaf, leaves, np.random.default_rng(seed))
 
     plane = shade(1)[0].astype(float)
     assert np.ptp(plane) > 5  # it is not flat
@@ -92,8 +95,8 @@ def test_leaves_have_gradients_around_their_own_centres_and_noise(monkeypatch):
     assert abs(np.diff(shade(1)[0].astype(float), n=2, axis=0)).max() > 5
 
 
-def test_channels_are_correlated_as_in_photographs(data):
-    pixels = test_images(data.test)[:200].float().transpose(0, 1).reshape(3, -1)
+def test_channels_are_correlated_as_in_photographs(test_scenes):
+    pixels = test_scenes[:200].float().transpose(0, 1).reshape(3, -1)
     assert 0.6 < torch.corrcoef(pixels)[0, 1] < 0.95
 
 

@@ -16,8 +16,8 @@ def noise(height=40, width=40, channels=3):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def read(path, smallest_side=1):
-    return np.asarray(read_image(path, smallest_side=smallest_side))
+def read(path, min_side=1):
+    return np.asarray(read_image(path, min_side=min_side))
 
 
 def save(image, path, **options):
@@ -168,15 +168,15 @@ def test_an_image_that_pillow_only_warns_of_is_refused(tmp_path, monkeypatch):
 
 def test_the_shorter_side_decides_whether_an_image_is_too_small(tmp_path):
     path = save(Image.fromarray(noise(40, 90)), tmp_path / "a.png")
-    assert read(path, smallest_side=40).shape == (40, 90, 3)
+    assert read(path, min_side=40).shape == (40, 90, 3)
     with pytest.raises(ImageError, match="90 x 40 is smaller than the crop of 41 pixels"):
-        read(path, smallest_side=41)
+        read(path, min_side=41)
 
 
 def test_the_header_check_decodes_no_pixel(tmp_path):
-    check_header(truncated_png(tmp_path), smallest_side=40)
+    check_header(truncated_png(tmp_path), min_side=40)
     with pytest.raises(ImageError, match="smaller"):
-        check_header(truncated_png(tmp_path), smallest_side=41)
+        check_header(truncated_png(tmp_path), min_side=41)
 
 
 def test_an_image_error_survives_pickling():

@@ -87,7 +87,7 @@ def test_a_small_image_is_refused_with_its_path(sorted_folder, write):
 
 
 def test_many_files_are_checked_by_header(monkeypatch, sorted_folder):
-    monkeypatch.setattr(image_files, "DECODED_AT_MOST", 3)
+    monkeypatch.setattr(image_files, "MAX_DECODED", 3)
     path = sorted_folder / "train/a.png"
     path.write_bytes(path.read_bytes()[:1000])
     data = open_folder(sorted_folder)

@@ -2,7 +2,7 @@ from bench.data import image_files
 
 
 def test_large_folders_are_identified_by_names_and_sizes(monkeypatch, tmp_path):
-    monkeypatch.setattr(image_files, "HASHED_AT_MOST", 3)
+    monkeypatch.setattr(image_files, "MAX_HASHED", 3)
     (tmp_path / "a.png").write_bytes(b"1234")
     digest = image_files.files_digest(tmp_path, ["a.png"])
     (tmp_path / "a.png").write_bytes(b"4321")

@@ -1,4 +1,4 @@
-"""A task in a process of its own: its result, its death, and Ctrl-C."""
+"""A task in its own process: its result, its death, and Ctrl-C."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def nothing_to_preload(monkeypatch):
 
 
 def when_written(path: Path) -> int:
-    """Waits for the task's process to write its number."""
+    """Waits until the task's process has written its number."""
     for _ in range(3000):
         if path.exists() and path.read_text():
             return int(path.read_text())
@@ -52,7 +52,7 @@ def when_written(path: Path) -> int:
 
 
 def is_gone(process: int) -> bool:
-    """Whether a process ends within seconds; one that its parent has not collected is gone."""
+    """Whether a process ends within seconds, even if its parent has not collected it yet."""
     for _ in range(1000):
         try:
             if Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("Z"):
@@ -64,7 +64,7 @@ def is_gone(process: int) -> bool:
 
 
 def interrupt_later(path: Path, *, times: int) -> threading.Thread:
-    """Sends this process SIGINT once the task runs."""
+    """Sends SIGINT to this process once the task runs."""
 
     def send() -> None:
         when_written(path)
@@ -77,14 +77,14 @@ def interrupt_later(path: Path, *, times: int) -> threading.Thread:
     return thread
 
 
-def test_every_task_has_a_process_of_its_own_and_its_result_comes_back():
+def test_every_task_has_its_own_process_and_returns_its_result():
     processes = {run_in_fresh_process(os.getpid) for _ in range(2)}
     assert len(processes | {os.getpid()}) == 3
     assert run_in_fresh_process(max, 2, 3) == 3
     assert run_in_fresh_process(print) is None
 
 
-def test_only_such_a_process_says_that_it_is_fresh():
+def test_only_the_process_of_a_task_is_fresh():
     assert run_in_fresh_process(is_fresh_process)
     assert not is_fresh_process()
 
@@ -98,7 +98,7 @@ def test_only_such_a_process_says_that_it_is_fresh():
         (signal.raise_signal, signal.SIGTERM, r"signal 15 \(SIGTERM\)"),
     ],
 )
-def test_a_death_says_how(task, argument, words):
+def test_an_error_says_how_the_process_died(task, argument, words):
     with pytest.raises(ProcessDiedError, match=words):
         run_in_fresh_process(task, argument)
 
@@ -131,7 +131,7 @@ def test_ctrl_c_at_the_end_of_a_task_is_not_forgotten(tmp_path):
     thread.join()
 
 
-def test_termination_by_parent_and_group_is_one_request():
+def test_termination_by_parent_and_by_group_is_one_request():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -141,7 +141,7 @@ def test_termination_by_parent_and_group_is_one_request():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_what_a_terminal_sends_to_all_leaves_the_server_alone():
+def test_signals_from_a_terminal_do_not_reach_the_server():
     server = run_in_fresh_process(os.getppid)
     status = Path(f"/proc/{server}/status").read_text()
     (blocked,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")]

@@ -3,19 +3,20 @@
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bench.metrics.by_name import metrics_by_name
 from torch import nn
 
 from bench.conf.compose import compose
-from bench.conf.schema import BenchConfig, LossConfig, RecipeConfig
-from bench.data import load_data
+from bench.conf.schema import BenchConfig, LossConfig
+from bench.data import DATA_SETS, load_data
 from bench.jobs.prepare import prepare
 from bench.jobs.protocol import protocol, recorded_config
-from bench.metrics.extractor import choose_extractor
+from bench.metrics.by_name import metrics_by_name
+from bench.metrics.extractor import EXTRACTORS, choose_extractor
 from bench.record import read_records
-from bench.report.metric import METRICS, metric
+from bench.report.metric import metric
 from models import DISCRIMINATORS, PERCEPTUAL, PerceptualDistance
 
 
@@ -42,20 +43,26 @@ def parts(picture_folder):
 
 @pytest.fixture(scope="module")
 def key(parts):
-    """The hash of the protocol of a run, with other options or other parts."""
+    """The hash of the protocol of a run, with another configuration or other parts."""
+    usual = compose(["quantizer=fsq"])
 
-    def build(*overrides: str, **changes) -> str:
+    def build(config: BenchConfig = usual, **changes) -> str:
         changed = {
             name: replace(parts[name], **change) if isinstance(change, dict) else change
             for name, change in changes.items()
         }
-        return protocol(config(*overrides), **(parts | changed))["sha256"]
+        return protocol(config, **(parts | changed))["sha256"]
 
+    build.config = usual
     return build
 
 
-def config(*overrides: str) -> BenchConfig:
-    return compose(["quantizer=fsq", *overrides])
+def edited(part: Any, key: str, value: Any) -> Any:
+    """A configuration with another value, e.g. of `recipe.steps`."""
+    name, _, rest = key.partition(".")
+    if isinstance(part, dict):
+        return part | {name: value}
+    return replace(part, **{name: edited(getattr(part, name), rest, value) if rest else value})
 
 
 @pytest.mark.parametrize(
@@ -80,24 +87,24 @@ def test_other_data_weights_and_machines_change_the_key(change, key):
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    ("name", "value"),
     [
-        ["rate=12"],
-        ["budget=M"],
-        ["recipe.steps=7"],
-        ["recipe.batch_size=7"],
-        ["recipe.optimizer.learning_rate=0.5"],
-        ["recipe.losses.perceptual_weight=0.5"],
-        ["recipe.frame.channels=64"],
-        ["recipe.discriminator.channels=64"],
-        ["ruleset=tuned", "trials=5"],
-        ["compile=true"],
-        ["recipe/discriminator=none"],
+        ("rate", 12.0),
+        ("budget", "M"),
+        ("recipe.steps", 7),
+        ("recipe.batch_size", 7),
+        ("recipe.optimizer.learning_rate", 0.5),
+        ("recipe.losses.perceptual_weight", 0.5),
+        ("recipe.frame.channels", 64),
+        ("recipe.discriminator.channels", 64),
+        ("recipe.discriminator", {"name": "none"}),
+        ("ruleset", "tuned"),
+        ("trials", 5),
+        ("compile", True),
     ],
-    ids=" ".join,
 )
-def test_another_recipe_rate_budget_or_ruleset_changes_the_key(overrides, key):
-    assert key(*overrides) != key()
+def test_another_recipe_rate_budget_or_ruleset_changes_the_key(name, value, key):
+    assert key(edited(key.config, name, value)) != key()
 
 
 @pytest.mark.parametrize("name", ["VERSION", "evaluation_code_sha256"])
@@ -108,21 +115,21 @@ def test_another_version_or_judge_changes_the_key(name, key, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    ("name", "value"),
     [
-        ["quantizer=gsq"],
-        ["seed=7"],
-        ["recipe.log_every=7"],
-        ["recipe.checkpoint_every=7"],
-        ["data.workers=7"],
-        ["tensorboard=true"],
-        ["retry=true"],
-        ["runs=elsewhere", "leaderboards=elsewhere"],
+        ("quantizer", {"name": "gsq"}),
+        ("seed", 7),
+        ("recipe.log_every", 7),
+        ("recipe.checkpoint_every", 7),
+        ("data.workers", 7),
+        ("tensorboard", True),
+        ("retry", True),
+        ("runs", "elsewhere"),
+        ("leaderboards", "elsewhere"),
     ],
-    ids=" ".join,
 )
-def test_the_method_the_seed_and_the_folders_do_not(overrides, key):
-    assert key(*overrides) == key()
+def test_the_method_the_seed_and_the_folders_do_not(name, value, key):
+    assert key(edited(key.config, name, value)) == key()
 
 
 def test_equal_weights_have_equal_keys(key):
@@ -139,29 +146,30 @@ class GrownConfig(BenchConfig):
     new: str = "as before"
 
 
-def grown(config: BenchConfig, *, top: str = "as before", loss: list[int] | None = None):
-    """A configuration of a schema with two new fields."""
-    losses = GrownLosses(**vars(config.recipe.losses), new=[1, 2] if loss is None else loss)
-    recipe = RecipeConfig(**(vars(config.recipe) | {"losses": losses}))
-    return GrownConfig(**(vars(config) | {"recipe": recipe}), new=top)
+def test_a_new_field_of_the_schema_counts_only_if_it_is_not_at_its_default(key):
+    def grown(**top) -> BenchConfig:
+        return GrownConfig(**vars(key.config), **top)
+
+    def grown_below(**below) -> BenchConfig:
+        losses = GrownLosses(**vars(key.config.recipe.losses), **below)
+        return edited(key.config, "recipe.losses", losses)
+
+    for config in (grown(), grown_below()):
+        assert key(config) == key()
+        assert recorded_config(config) == recorded_config(key.config)
+    assert len({key(), key(grown(new="other")), key(grown_below(new=[1]))}) == 3
 
 
-def test_a_new_field_of_the_schema_counts_only_if_it_is_not_at_its_default(parts, key):
-    assert protocol(grown(config()), **parts)["sha256"] == key()
-    assert recorded_config(grown(config())) == recorded_config(config())
-    others = [grown(config(), top="other"), grown(config(), loss=[1])]
-    assert len({key(), *(protocol(other, **parts)["sha256"] for other in others)}) == 3
-
-
-def test_a_new_option_of_a_part_counts_only_if_it_is_not_at_its_default(parts, key, monkeypatch):
+def test_a_new_option_of_a_part_counts_only_if_it_is_not_at_its_default(key, monkeypatch):
     def patchgan(*, channels: int = 64, layers: int = 3, new: tuple[int, ...] = (1, 2)): ...
 
     before = key()
     patchgan.__module__ = "models.patchgan"
     monkeypatch.setitem(DISCRIMINATORS._factories, "patchgan", patchgan)
-    assert key() == before
-    assert key("+recipe.discriminator.new=[1,2]") == before
-    assert key("+recipe.discriminator.new=[1]") != before
+    as_before = edited(key.config, "recipe.discriminator.new", [1, 2])
+    assert key() == key(as_before) == before
+    assert recorded_config(as_before) == recorded_config(key.config)
+    assert key(edited(key.config, "recipe.discriminator.new", [1])) != before
 
 
 def test_a_plugin_counts_by_name_options_and_source(tmp_path, key, monkeypatch):
@@ -170,40 +178,49 @@ def test_a_plugin_counts_by_name_options_and_source(tmp_path, key, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import part_plugin
 
-    for registry in (DISCRIMINATORS, PERCEPTUAL):
+    for registry in (DISCRIMINATORS, PERCEPTUAL, EXTRACTORS, DATA_SETS):
         monkeypatch.setitem(registry._factories, "mine", part_plugin.part)
-    choices = (
-        ["recipe.discriminator={name:mine}"],
-        ["recipe.discriminator={name:mine,size:4}"],
-        ["recipe.losses.perceptual=mine"],
-        ["recipe.losses.perceptual={name:mine,size:4}"],
-    )
-    before = [key(*overrides) for overrides in choices]
-    assert len({key(), *before}) == 5
-    assert key("recipe.losses.perceptual={name:mine,size:3}") == before[2]
+    configs = [
+        edited(key.config, "recipe.discriminator", {"name": "mine"}),
+        edited(key.config, "recipe.discriminator", {"name": "mine", "size": 4}),
+        edited(key.config, "recipe.losses.perceptual", "mine"),
+        edited(key.config, "recipe.losses.perceptual", {"name": "mine", "size": 4}),
+        edited(key.config, "extractor", "mine"),
+        edited(key.config, "extractor", {"name": "mine", "size": 4}),
+        edited(key.config, "data.name", "mine"),
+        edited(edited(key.config, "data.name", "mine"), "data.options", {"size": 4}),
+    ]
+    before = {key(config) for config in configs}
+    assert len(before | {key()}) == 9
+    usual = edited(key.config, "recipe.losses.perceptual", {"name": "mine", "size": 3})
+    assert key(usual) in before
     source.write_text("def part(*, size: int = 3): return None\n")
-    assert not {*before} & {key(*overrides) for overrides in choices}
+    assert not before & {key(config) for config in configs}
 
 
-def test_extra_metrics_count_by_description_and_source(parts, key, monkeypatch):
-    monkeypatch.setattr("bench.report.metric.METRICS", METRICS.copy())
-
+@pytest.mark.usefixtures("forget_plugins")
+def test_extra_metrics_count_by_description_and_source(parts, key):
     @metric("edge_error", label="edge error")
     def edge_error(images, reconstruction): ...
 
-    extractor = parts["extractor"]
-    metrics = metrics_by_name(["ms_ssim", "edge_error", "precision"], extractor=extractor)
-    described = protocol(config(), **parts, metrics=metrics)["metrics"]
+    names = ["ms_ssim", "edge_error", "precision"]
+    metrics = metrics_by_name(names, extractor=parts["extractor"])
+    described = protocol(key.config, **parts, metrics=metrics)["metrics"]
     assert described["edge_error"]["label"] == "edge error"
     assert all(len(one["source_sha256"]) == 64 for one in described.values())
-    assert key(metrics=metrics[:1]) != key(metrics=metrics) != key() == key(metrics=[])
+    assert len({key(), key(metrics=metrics), key(metrics=metrics[:1])}) == 3
+    assert key(metrics=[]) == key()
 
 
 def test_published_commands_still_lead_to_their_tables():
     records, problems = read_records(Path("leaderboards/records"))
     assert not problems
-    tables = {r.protocol["sha256"]: r for r in records if "bench.run" in r.command}
-    assert len(tables) == 10
+    tables = {
+        (r.protocol["budget"], r.protocol["ruleset"]): r
+        for r in records
+        if "bench.run" in r.command
+    }
+    assert len(tables) == 3
     judge = ["device=cpu", "extractor=scattering", "perceptual_metric=lpips_rand"]
     for record in tables.values():
         words = shlex.split(record.command)[3:]

@@ -1,4 +1,4 @@
-"""The processes of the main command: how they end, and what that leaves."""
+"""How the processes of the main command end, and what they leave behind."""
 
 import os
 import signal
@@ -40,9 +40,7 @@ def no_process_is_left_of(group: int) -> bool:
     return False
 
 
-def test_a_job_whose_process_dies_is_one_line_and_the_others_run(
-    bench, tmp_path, monkeypatch, capsys
-):
+def test_a_job_that_dies_is_one_line_and_the_others_run(bench, tmp_path, monkeypatch, capsys):
     def dying(task, cfg, command):
         if cfg.quantizer.name == "vq":
             raise ProcessDiedError("its process was ended by signal 9 (SIGKILL)")
@@ -72,7 +70,7 @@ assert "torch" not in sys.modules
 
 
 @pytest.mark.slow
-def test_a_plugin_that_kills_its_process_leaves_the_other_jobs_alone(arguments, tmp_path):
+def test_a_plugin_that_kills_its_process_does_not_stop_the_other_jobs(arguments, tmp_path):
     (tmp_path / "killer.py").write_text(KILLER)
     command = [sys.executable, "-m", "bench.run", "plugins=killer", "quantizer=killer,fsq"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -115,8 +113,8 @@ def test_ctrl_c_ends_soon_and_the_same_command_continues(arguments, tmp_path, as
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_once_ends_like_one_left_alone(arguments, tmp_path):
-    """SIGKILL leaves no chance to save; the checkpoint of some earlier step must do."""
+def test_a_killed_run_ends_like_an_uninterrupted_one(arguments, tmp_path):
+    """SIGKILL leaves no chance to save; the run continues from an earlier checkpoint."""
     steps = ["recipe.steps=60", "recipe.checkpoint_every=10", "quantizer=gsq"]
     command = [sys.executable, "-m", "bench.run", *arguments, *steps]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

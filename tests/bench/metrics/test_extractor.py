@@ -60,15 +60,8 @@ def test_an_unknown_name_lists_the_known_and_the_nearest():
         choose_extractor("dinov2-vitb-14")
 
 
-@pytest.fixture
-def register(monkeypatch):
-    """Registers extractors that are forgotten after the test."""
-    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
-    return EXTRACTORS.register
-
-
-def test_an_extractor_from_outside_has_options_and_a_key_of_its_own(register):
-    @register("mine")
+def test_an_extractor_from_outside_has_options_and_a_key_of_its_own(forget_plugins):
+    @EXTRACTORS.register("mine")
     def mine(*, size: int = 32) -> Extractor:
         return Extractor(name="mine", identity=f"mine-{size}", label="", build=lambda: None)
 
@@ -82,8 +75,8 @@ def test_an_extractor_from_outside_has_options_and_a_key_of_its_own(register):
 
 
 @pytest.mark.parametrize("metric_key", ["rfid", "sfid", "fd_scattering_v2"])
-def test_an_extractor_from_outside_cannot_take_the_key_of_another(metric_key, register):
-    @register("mine")
+def test_an_extractor_from_outside_cannot_take_the_key_of_another(metric_key, forget_plugins):
+    @EXTRACTORS.register("mine")
     def mine() -> Extractor:
         extractor = choose_extractor("scattering")
         return replace(extractor, name="mine", metric_key=metric_key)
@@ -93,6 +86,6 @@ def test_an_extractor_from_outside_cannot_take_the_key_of_another(metric_key, re
 
 
 @pytest.mark.parametrize("name", ["auto", "scattering", "clip-rn50", "dinov2-vit-b-14"])
-def test_names_of_this_package_and_of_torch_fidelity_are_taken(name, register):
+def test_names_of_this_package_and_of_torch_fidelity_are_taken(name):
     with pytest.raises(ValueError, match=f"extractor name '{name}' is taken"):
-        register(name)(lambda: None)
+        EXTRACTORS.register(name)(lambda: None)

@@ -8,9 +8,9 @@ from records import protocol, record
 
 from bench.leaderboard import build
 from bench.record import write_record
-from bench.report.budgets import drawing, page
+from bench.report.budgets import pages
 from bench.report.crossings import crossings
-from bench.report.curves import TRACKS, Curve, curves
+from bench.report.curves import TRACKS, Curve, curves_of
 
 BUDGETS = {"S": 400, "M": 1200}
 
@@ -42,13 +42,15 @@ def family(seeds=(0, 1, 2), **methods):
 
 
 def written(records):
-    text = page(records)
-    assert text is not None
-    return text
+    return pages(records)["budgets.md"]
+
+
+def drawing(records):
+    return pages(records)["budgets.svg"]
 
 
 def test_a_crossing_is_named_where_the_lines_meet():
-    (line,) = crossings(curves(family(vq=([20, 26],), fsq=([22, 24],))), "steps")
+    (line,) = crossings(curves_of(family(vq=([20, 26],), fsq=([22, 24],))), "steps")
     assert line == (
         "fsq (codebook_size=1024) leads at 400 steps, vq (codebook_size=1024) at 1200 steps: "
         "they cross near 693 steps."
@@ -57,7 +59,7 @@ def test_a_crossing_is_named_where_the_lines_meet():
 
 def test_a_crossing_in_time_lies_where_both_lines_meet():
     """fsq has 22 + 2 ln(t / 40) / ln 3 after t seconds, vq 20 + 6 ln(t / 44) / ln 3."""
-    found = curves(family(vq=([20, 26], 110.0), fsq=([22, 24], 100.0)))
+    found = curves_of(family(vq=([20, 26], 110.0), fsq=([22, 24], 100.0)))
     seconds = np.exp((2 * np.log(3) + 6 * np.log(44) - 2 * np.log(40)) / 4)
     (line,) = crossings(found, "wall-clock")
     assert line == (
@@ -67,20 +69,20 @@ def test_a_crossing_in_time_lies_where_both_lines_meet():
 
 
 def test_who_is_slow_may_overtake_in_steps_and_never_in_time():
-    found = curves(family(vq=([20, 26], 200.0), fsq=([22, 24], 100.0)))
+    found = curves_of(family(vq=([20, 26], 200.0), fsq=([22, 24], 100.0)))
     assert len(crossings(found, "steps")) == len(crossings(found, "FLOPs")) == 1
     assert crossings(found, "wall-clock") == []
 
 
 def test_an_equal_place_at_one_budget_hides_no_crossing(monkeypatch):
     monkeypatch.setitem(BUDGETS, "L", 4000)
-    (line,) = crossings(curves(family(vq=([20, 24, 26],), fsq=([22, 24, 24],))), "steps")
+    (line,) = crossings(curves_of(family(vq=([20, 24, 26],), fsq=([22, 24, 24],))), "steps")
     assert "leads at 400 steps" in line
     assert "at 4000 steps" in line
 
 
 def test_between_budgets_each_seed_is_read_on_its_own_line():
-    (curve,) = curves(family(vq=([20, 24],)))
+    (curve,) = curves_of(family(vq=([20, 24],)))
     series = curve.series_at("steps", 700.0)
     assert set(series) == {0, 1, 2}
     assert np.mean([one[0] for one in series.values()]) == pytest.approx(curve.at("steps", 700.0))
@@ -96,19 +98,19 @@ def test_methods_that_never_spend_the_same_are_named():
 
 
 def test_a_crossing_of_single_seeds_is_not_resolved():
-    (line,) = crossings(curves(family(vq=([20, 26],), fsq=([22, 24],), seeds=(0,))), "steps")
+    (line,) = crossings(curves_of(family(vq=([20, 26],), fsq=([22, 24],), seeds=(0,))), "steps")
     assert line.endswith("not resolved, one of the two orders may be chance.")
 
 
 def test_an_equal_order_is_no_crossing():
     records = family(vq=([20, 24],), fsq=([22, 26],))
-    assert all(crossings(curves(records), track) == [] for track in TRACKS)
+    assert all(crossings(curves_of(records), track) == [] for track in TRACKS)
     text = written(records)
     assert all(f"- {track}: no two methods change places." in text for track in TRACKS)
 
 
 def test_equal_time_is_read_between_two_budgets():
-    (slow, fast) = curves(family(slow=([20, 22], 200.0), fast=([20, 22], 100.0)))
+    (slow, fast) = curves_of(family(slow=([20, 22], 200.0), fast=([20, 22], 100.0)))
     slow, fast = (slow, fast) if slow.title.startswith("slow") else (fast, slow)
     assert slow.at("wall-clock", 80.0) == pytest.approx(slow.values[0])
     assert fast.at("wall-clock", 80.0) == pytest.approx(fast.values[0] + 2 * np.log(2) / np.log(3))
@@ -197,11 +199,11 @@ def test_the_page_says_which_times_are_of_fresh_processes():
 
 
 def test_one_budget_is_no_page():
-    assert page([run_of("vq", "S", 20, 0)]) is None
+    assert pages([run_of("vq", "S", 20, 0)]) == {}
 
 
 def test_a_method_with_one_budget_has_no_curve():
     records = [*family(vq=([20, 24],)), run_of("fsq", "S", 22, 0)]
-    (curve,) = curves(records)
+    (curve,) = curves_of(records)
     assert isinstance(curve, Curve)
     assert curve.title.startswith("vq")

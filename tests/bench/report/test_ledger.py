@@ -5,7 +5,7 @@ import pytest
 from records import protocol, record
 
 from bench.report.ledger import check_records, failed_checks
-from bench.report.rows import build_rows
+from bench.report.table import Table
 
 
 def table(quantizers="abc", seeds=3):
@@ -128,7 +128,7 @@ def test_a_trained_control_is_checked_like_any_row():
 def test_an_unfair_row_is_marked_and_not_ranked():
     records = table()
     records[3].budget["steps"] = 301
-    rows = {row.name: row for row in build_rows(records, rank_by="psnr_db")}
+    rows = {row.name: row for row in Table.of(records).rows}
     assert rows["b"].unfair == ("steps",)
     assert rows["b"].rank is None
     assert rows["a"].rank == rows["c"].rank == 1

@@ -1,6 +1,7 @@
 from records import record
 
 from bench.report.comparison import difference
+from bench.report.metric import described
 from bench.report.ranking import find_floor, gaps_to, rank
 
 SEEDS = (0.0, 0.2, -0.2)
@@ -16,7 +17,7 @@ def row(name, mean, spread=SEEDS):
 
 
 def ranks(*rows, metric="psnr_db", floor=None):
-    return [(s.index, s.rank) for s in rank(rows, metric, floor)]
+    return [(s.index, s.rank) for s in rank(rows, described(metric), floor)]
 
 
 def test_clearly_different_rows_have_ranks_of_their_own():

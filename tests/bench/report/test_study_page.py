@@ -9,6 +9,7 @@ from study_records import run_of, runs_of
 
 from bench.conf import studies as study
 from bench.report.claims import verdict
+from bench.report.metric import described
 from bench.report.ranking import Floor
 from bench.report.study_page import page
 from bench.statistics import Difference
@@ -125,7 +126,7 @@ def test_a_diverged_seed_resolves_nothing():
     runs = [replace(r, **failed) if r.run == "16x1-seed1" else r for r in runs]
     text = page(chosen, runs)
     assert claims_of(text)[1][-1] == "not resolved: runs are missing, failed or unfair"
-    assert points_of(text)["16x1"]["status"] == "1 diverged, 2 ok"
+    assert points_of(text)["16x1"]["status"] == "2 ok, 1 diverged"
     assert "collapsed" not in text
 
 
@@ -206,16 +207,16 @@ def differences(*values, p=0.001, seeds=3):
     ],
 )
 def test_verdicts(found, metric, expected):
-    assert verdict(found, metric) == expected
+    assert verdict(found, described(metric)) == expected
 
 
 def test_a_difference_within_the_noise_floor_resolves_nothing():
     floor = Floor("vq", {"psnr_db": (20.0, 21.0, 22.0, 23.0, 24.0)})
     assert floor.of("psnr_db", seeds=3) > 3
-    assert verdict(differences(3.0), "psnr_db", floor) == "not resolved at this budget"
+    assert verdict(differences(3.0), described("psnr_db"), floor) == "not resolved at this budget"
     assert floor.of("psnr_db") > 5
-    assert verdict(differences(5.0), "psnr_db", floor) == "holds (3 seeds)"
-    assert verdict(differences(0.1), "ssim", floor) == "holds (3 seeds)"
+    assert verdict(differences(5.0), described("psnr_db"), floor) == "holds (3 seeds)"
+    assert verdict(differences(0.1), described("ssim"), floor) == "holds (3 seeds)"
 
 
 def test_a_frame_of_another_study_is_no_run_of_a_point():

@@ -109,15 +109,13 @@ def test_pooled_psnr_is_that_of_the_whole_set(small):
 
 
 @pytest.fixture
-def other_extractor(monkeypatch):
+def other_extractor(forget_plugins):
     """Registers `colours` from outside: mean and spread of each colour."""
 
     class Colours(torch.nn.Module):
         def forward(self, images):
             pixels = images.float().flatten(2)
             return torch.cat([pixels.mean(dim=2), pixels.std(dim=2)], dim=1)
-
-    monkeypatch.setattr(EXTRACTORS, "_factories", dict(EXTRACTORS._factories))
 
     @EXTRACTORS.register("colours")
     def colours() -> Extractor:
@@ -182,7 +180,7 @@ def run(folder, *more):
 def test_the_command_puts_them_into_table_and_record(tmp_path, capsys, other_extractor):
     write(tmp_path)
     assert run(tmp_path, "extractor=scattering", "metrics=recall,kid:colours") == 0
-    table = capsys.readouterr().out
+    table = " ".join(capsys.readouterr().out.split())
     (file,) = (tmp_path / "scores").glob("*.json")
     record = json.loads(file.read_text())
     assert record["metrics"].keys() >= {"recall_scattering_v2", "kid_colours"}
@@ -222,6 +220,22 @@ def test_bad_requests_end_with_one_message_and_nothing_written(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_plugin_brings_metrics_of_every_kind_and_an_extractor(tmp_path, forget_plugins):
+    write(tmp_path)
+    asked = "metrics=worst_level,worst_psnr_db,mean_shift,fd:scattering"
+    assert run(tmp_path, "plugins=judge_plugin", "extractor=mean_colour", asked) == 0
+    (file,) = (tmp_path / "scores").glob("*.json")
+    record = json.loads(file.read_text())
+    assert record["metrics"].keys() >= {
+        *("fd_mean_colour", "kid_mean_colour", "worst_level", "worst_psnr_db"),
+        *("mean_shift_mean_colour", "fd_scattering_v2"),
+    }
+    assert "rfid" not in record["metrics"]
+    assert len(record["per_image"]["worst_level"]) == 4
+    assert len(record["leave_group_out"]["mean_shift_mean_colour"]) == 4
+    assert record["metrics"]["worst_psnr_db"] == min(record["per_image"]["psnr_db"])
 
 
 def test_three_images_are_too_few_for_precision(tmp_path, capsys):

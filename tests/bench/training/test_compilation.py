@@ -12,7 +12,7 @@ import torch
 from records import protocol, record
 from torch import nn
 
-from bench.conf.schema import ConfigError
+from bench.command_line import UsageError
 from bench.leaderboard import render
 from bench.record import read_records, table_name
 from bench.training.compilation import check_compiler, compile_events
@@ -131,7 +131,7 @@ def test_a_machine_that_cannot_compile_says_so_before_the_run(bench, tmp_path, c
 def test_on_cuda_it_is_triton_that_may_be_missing(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
     monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
-    with pytest.raises(ConfigError, match="Triton"):
+    with pytest.raises(UsageError, match="Triton"):
         check_compiler(torch.device("cuda"))
 
 

@@ -44,7 +44,7 @@ def test_drift_is_a_mean_over_codebooks_of_unequal_scale():
     assert drift.values()["code_norm_drift"] == pytest.approx((0 + 2) / 2, rel=1e-6)
 
 
-def test_codebooks_of_the_parts_of_a_method_count():
+def test_codebooks_in_parts_of_a_method_count():
     quantizer = build("rvq", latent_channels=4, codebook_size=8, stages=2)
     drift = NormDrift(quantizer)
     for part in quantizer.modules():
@@ -53,7 +53,7 @@ def test_codebooks_of_the_parts_of_a_method_count():
     assert drift.values()["code_norm_drift"] == pytest.approx(0.5, rel=1e-6)
 
 
-def test_a_codebook_that_is_computed_is_read_where_the_method_computes_it():
+def test_a_computed_codebook_is_read_as_the_method_computes_it():
     quantizer = build("simvq", **CODES)
     drift = NormDrift(quantizer)
     quantizer.projection.weight.data *= 4
@@ -64,7 +64,7 @@ def test_a_codebook_that_is_computed_is_read_where_the_method_computes_it():
     ("name", "settings"),
     [("fsq", {"levels": (8, 5, 5)}), ("lfq", {"latent_channels": 5}), ("none", {}), ("kl", {})],
 )
-def test_a_method_without_explicit_codes_has_none(name, settings):
+def test_a_method_without_explicit_codes_has_no_drift(name, settings):
     assert NormDrift(build(name, **settings)).values() == {}
 
 

@@ -21,7 +21,7 @@ def test_stream_seeds_never_change():
     assert stream_seed(1, "data", 5) == 5659198870074890832
 
 
-def test_unknown_stream_lists_the_known():
+def test_an_unknown_stream_lists_the_known_ones():
     with pytest.raises(ValueError, match="init_frame"):
         stream_seed(0, "init")
 
