@@ -147,8 +147,9 @@ def _keys_beside(key: str) -> list[str]:
     """The keys on the same level of the configuration; of a part with options, those of all."""
     group = key.rpartition(".")[0]
     if group in _OPEN:
-        files = (CONF / group.replace(".", "/")).glob("*.yaml")
-        keys = {name for file in files for name in yaml.safe_load(file.read_text("utf-8"))}
+        folder = group.replace(".", "/")
+        parts = [yaml.safe_load(file.read_text("utf-8")) for file in (CONF / folder).glob("*.yaml")]
+        keys = {name for part in [*parts, *plugins.stored(folder)] for name in part}
         return [f"{group}.{name}" for name in keys]
     types: Any = {field.name: field.type for field in fields(BenchConfig)}
     for part in filter(None, group.split(".")):

@@ -83,6 +83,15 @@ def _store(group: str, name: str, options: Mapping[str, Any]) -> None:
     ConfigStore.instance().store(name, {"name": name, **options}, group=group)
 
 
+def stored(group: str) -> list[Mapping[str, Any]]:
+    """The configurations of a group's parts that have no YAML file."""
+    store = ConfigStore.instance()
+    try:
+        return [store.load(f"{group}/{name}").node for name in store.list(group)]
+    except OSError:  # no plugin registered one
+        return []
+
+
 def signature_defaults(cls: type) -> dict[str, Any]:
     """A constructor's arguments with their defaults; null where there is none."""
     parameters = inspect.signature(cls).parameters.items()

@@ -1,8 +1,16 @@
-import pytest
+import copy
 
-from bench.conf.plugins import as_list, load, requested, signature_defaults
-from bench.conf.schema import ConfigError
-from quantizers import lookup
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from bench.command_line import UsageError
+from bench.conf.compose import compose
+from bench.conf.plugins import _store_choices, as_list, load, requested
+from bench.conf.schema import DataConfig
+from bench.data import DATA_SETS
+from models import DISCRIMINATORS
+from quantizers import Quantizer
+from quantizers.registry import _QUANTIZERS
 
 
 @pytest.mark.parametrize(
@@ -21,7 +29,7 @@ def test_plugins_are_read_off_the_command_line(arguments, modules):
 
 
 def test_a_sweep_over_plugins_says_how_to_write_a_list():
-    with pytest.raises(ConfigError, match=r"plugins=\[one,two\]"):
+    with pytest.raises(UsageError, match=r"plugins=\[one,two\]"):
         requested(["plugins=one,two"])
 
 
@@ -33,11 +41,26 @@ def test_one_name_and_a_list_are_the_same(given, modules):
 def test_a_plugin_that_fails_to_import_is_named_with_its_error(tmp_path, monkeypatch):
     (tmp_path / "bad_plugin.py").write_text("raise RuntimeError('boom')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"bad_plugin cannot be imported \(RuntimeError: boom\)"):
+    with pytest.raises(UsageError, match=r"bad_plugin cannot be imported \(RuntimeError: boom\)"):
         load(["bad_plugin"])
 
 
-def test_defaults_come_from_the_signature():
-    defaults = signature_defaults(lookup("lfq"))
-    assert defaults["latent_channels"] is None
-    assert defaults["entropy_weight"] == 0.1
+class Mine(Quantizer):
+    def __init__(self, *, size, weights=(1, 2)):
+        """Never called."""
+
+
+def test_the_options_of_a_registered_part_are_keys_with_its_defaults(register, monkeypatch):
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
+    register(_QUANTIZERS, "mine")(Mine)
+    register(DATA_SETS, "mine")(lambda image_size, root, *, copies=1: None)
+    register(DISCRIMINATORS, "mine")(lambda *, depth=2: None)
+    _store_choices()
+    typed = ["data.copies=4", "recipe.discriminator.depth=3"]
+    config = compose(["quantizer=mine", "data=mine", "recipe/discriminator=mine", *typed])
+    assert config.quantizer == {"name": "mine", "size": None, "weights": [1, 2]}
+    assert config.data == DataConfig("mine", root=None, workers=0, options={"copies": 4})
+    assert config.recipe.discriminator == {"name": "mine", "depth": 3}
+    with pytest.raises(UsageError, match=r"did you mean 'data\.copies'"):
+        compose(["data=mine", "data.copis=4"])
