@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     try:
-        return tune(parse(options))
+        return tune(read_request(options))
     except ModuleNotFoundError as error:
         raise UsageError(f"{error}; install it: uv sync --extra tune") from error
 
 
-def parse(options: Options) -> Request:
+def read_request(options: Options) -> Request:
     """Reads a command line.
 
     Raises:

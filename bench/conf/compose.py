@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -146,7 +147,9 @@ def _keys_beside(key: str) -> list[str]:
     """The keys on the same level of the configuration; of a part with options, those of all."""
     group = key.rpartition(".")[0]
     if group in _OPEN:
-        keys = {name for part in plugins.choices(group.replace(".", "/")) for name in part}
+        folder = group.replace(".", "/")
+        parts = [yaml.safe_load(file.read_text("utf-8")) for file in (CONF / folder).glob("*.yaml")]
+        keys = {name for part in [*parts, *plugins.stored(folder)] for name in part}
         return [f"{group}.{name}" for name in keys]
     types: Any = {field.name: field.type for field in fields(BenchConfig)}
     for part in filter(None, group.split(".")):

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -80,19 +79,17 @@ def _without_yaml(group: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if not (CONF / group / f"{name}.yaml").exists()]
 
 
-def choices(group: str) -> list[dict[str, Any]]:
-    """The configurations of a Hydra group: its YAML files, and what plugins registered."""
-    files = (CONF / group).glob("*.yaml")
-    store = ConfigStore.instance()
-    try:
-        stored = [store.load(f"{group}/{name}").node for name in store.list(group)]
-    except OSError:  # no plugin registered a part of this group
-        stored = []
-    return [*(yaml.safe_load(file.read_text("utf-8")) for file in files), *map(dict, stored)]
-
-
 def _store(group: str, name: str, options: Mapping[str, Any]) -> None:
     ConfigStore.instance().store(name, {"name": name, **options}, group=group)
+
+
+def stored(group: str) -> list[Mapping[str, Any]]:
+    """The configurations of a group's parts that have no YAML file."""
+    store = ConfigStore.instance()
+    try:
+        return [store.load(f"{group}/{name}").node for name in store.list(group)]
+    except OSError:  # no plugin registered one
+        return []
 
 
 def signature_defaults(cls: type) -> dict[str, Any]:

@@ -1,31 +1,27 @@
-"""Named sweeps that answer one question: a table of a paper, or one of ours.
+"""Studies: named sweeps that answer one question, from a table of a paper or our own.
 
     python -m bench.run study=gsq_groups
 
-A study is a YAML of `bench/conf/study`: points, each a quantizer with its settings, and claims,
-each an order of points. This module turns it into command lines and finds its records again. It
-needs no torch.
+A study is a YAML file in `bench/conf/study`. It has points, each a quantizer with settings, and
+claims, each an order of points. This module turns a study into command lines and finds its records
+again. It needs no torch.
 """
 
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bench.command_line import did_you_mean
+from bench.command_line import UsageError, known_name
+from bench.conf import CONF
 from bench.conf.quantizer_yaml import quantizer_yaml
 from bench.record import Record
 
-FOLDER = Path(__file__).parent / "study"
+FOLDER = CONF / "study"
 SEEDS = (0, 1, 2)
-
-
-class StudyError(ValueError):
-    """A study is unknown or its YAML is wrong; the message says what is known or expected."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,12 @@ class Point:
     """One setting of one quantizer.
 
     Attributes:
-        name: what tables and claims call it.
+        name: in tables and claims.
         quantizer: registered name.
         rate: bits per position.
-        hyperparameters: of the quantizer, beyond its defaults and operating point.
-        downsampling: of the frame that `overrides` asks for; None for the recipe's own.
-        overrides: what else to type for it.
+        hyperparameters: of the quantizer; the others have their default or come from `rate`.
+        downsampling: of the frame that `overrides` sets; None for the recipe's own frame.
+        overrides: what else to type.
     """
 
     name: str
@@ -49,14 +45,14 @@ class Point:
     overrides: tuple[str, ...]
 
     def arguments(self) -> list[str]:
-        """What to type to run it."""
+        """What to type to run this point."""
         settings = [
             f"quantizer.{key}={_typed(value)}" for key, value in self.hyperparameters.items()
         ]
         return [f"quantizer={self.quantizer}", f"rate={self.rate:g}", *settings, *self.overrides]
 
     def owns(self, record: Record) -> bool:
-        """Whether a record is a run of this point: all of its settings, and no other changed."""
+        """Whether a record is a run of this point: it has its settings and no other change."""
         protocol, quantizer = record.protocol, record.quantizer
         if quantizer["name"] != self.quantizer or protocol["rate"] != self.rate:
             return False
@@ -77,12 +73,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Claim:
-    """An order of points by one metric, and what a paper says of it.
+    """An order of points by one metric, and what a paper says about it.
 
     Attributes:
         text: the claim, one sentence.
         paper: the numbers behind it.
-        metric: key of a record's metrics; empty for what tables are ranked by.
+        metric: a key of a record's metrics; empty for the metric that ranks tables.
         order: names of points, the best first.
     """
 
@@ -94,7 +90,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, the runs that answer it, and the claims to hold against them."""
+    """A question, the runs that answer it, and the claims that they test."""
 
     name: str
     title: str
@@ -103,7 +99,7 @@ class Study:
     claims: tuple[Claim, ...]
 
     def command_lines(self, arguments: Sequence[str]) -> list[list[str]]:
-        """One command line a point; what the user typed comes last and wins."""
+        """One command line for each point; what the user typed comes last and wins."""
         seeds = f"seed={','.join(map(str, SEEDS))}"
         return [[*point.arguments(), seeds, *arguments] for point in self.points]
 
@@ -117,12 +113,12 @@ def requested(arguments: Sequence[str]) -> tuple[Study | None, list[str]]:
     """The study that a command line asks for, and the command line without it.
 
     Raises:
-        StudyError: it is unknown, or there are several.
+        UsageError: the study is unknown, or there are several.
     """
     names = [argument.partition("=")[2] for argument in arguments if argument.startswith("study=")]
     others = [argument for argument in arguments if not argument.startswith("study=")]
     if len(names) > 1 or any("," in name for name in names):
-        raise StudyError(f"one study at a time, got {', '.join(names)}")
+        raise UsageError(f"one study at a time, got {', '.join(names)}")
     return (load(names[0]) if names else None), others
 
 
@@ -130,10 +126,9 @@ def load(name: str) -> Study:
     """Reads a study.
 
     Raises:
-        StudyError: it is unknown, or its YAML is wrong.
+        UsageError: the study is unknown, or its YAML is wrong.
     """
-    if name not in available():
-        raise StudyError(did_you_mean("study", name, available()))
+    known_name("study", name, available())
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     points = tuple(point for entry in content["points"] for point in _points(entry))
     claims = tuple(
@@ -145,7 +140,7 @@ def load(name: str) -> Study:
 
 
 def _points(entry: dict[str, Any]) -> Iterable[Point]:
-    """Every combination of an entry's lists is a point."""
+    """One point for each combination of the values in an entry's lists."""
     settings = entry.get("set", {})
     axes = {"quantizer": entry["quantizer"], "rate": entry["rate"], **settings}
     values = [value if isinstance(value, list) else [value] for value in axes.values()]
@@ -164,11 +159,11 @@ def _points(entry: dict[str, Any]) -> Iterable[Point]:
 def _check_names(study: str, points: Sequence[Point], claims: Sequence[Claim]) -> None:
     names = [point.name for point in points]
     if len(names) != len(set(names)):
-        raise StudyError(f"study {study} has points of equal name: {', '.join(names)}")
+        raise UsageError(f"study {study} has points of equal name: {', '.join(names)}")
     unknown = {name for claim in claims for name in claim.order} - set(names)
     if unknown:
-        raise StudyError(
-            f"study {study} claims something of {', '.join(sorted(unknown))}; "
+        raise UsageError(
+            f"study {study} has a claim about {', '.join(sorted(unknown))}; "
             f"its points are {', '.join(names)}"
         )
 

@@ -100,3 +100,20 @@ def record(name: str = "gsq", seed: int = 0, psnr: float = 25.0, **changes: Any)
         "command": f"python -m bench.run quantizer={name} seed={seed}",
     }
     return Record(**(facts | changes))
+
+
+def tuning_trial(number: int, psnr: float, weight: float, **changes: Any) -> Record:
+    """A trial of `vq` with a commitment weight; trial 0 is the published setting."""
+    seed = 1000 + number
+    setting = "" if number == 0 else f" quantizer.commitment_weight={weight}"
+    facts: dict[str, Any] = {
+        "run": f"{table_name(protocol())}-vq-{weight}-seed{seed}",
+        "quantizer": {
+            "name": "vq",
+            "hyperparameters": {"codebook_size": 1024, "commitment_weight": weight},
+            "operating_point": "codebook_size=1024",
+            "control": None,
+        },
+        "command": f"python -m bench.run quantizer=vq{setting} rate=10 seed={seed} split=tune",
+    }
+    return record("vq", seed, psnr, **(facts | changes))

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import SMALL
 
 from bench.codec import CODECS, decode, encode_at_rate, main, mean_bits_per_pixel
 from bench.record import read_records
@@ -70,13 +69,13 @@ def test_two_controls_join_the_table_of_the_same_options(
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("quantizer=gsq", "bench.codec knows no quantizer="),
+        ("quantizer=gsq", "bench.codec has no option quantizer="),
         ("recipe=huge", "unknown recipe 'huge'"),
         ("sed=1", "did you mean 'seed'?"),
     ],
 )
-def test_a_mistake_is_one_line_that_helps(argument, words, capsys):
-    assert main([*SMALL, argument]) == 2
+def test_a_mistake_is_one_line_that_helps(arguments, argument, words, capsys):
+    assert main([*arguments, argument]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -126,7 +126,7 @@ def test_a_failing_job_leaves_a_row_and_the_others_run(
     finally:
         from quantizers import registry
 
-        registry._QUANTIZERS.pop("broken", None)
+        registry._QUANTIZERS._factories.pop("broken", None)
         ConfigStore.instance().repo["quantizer"].pop("broken.yaml", None)
 
 

@@ -1,7 +1,13 @@
+from typing import ClassVar
+
 import pytest
+import torch
 
 from bench.command_line import UsageError
 from bench.conf.operating_point import resolve
+from bench.conf.quantizer_yaml import quantizer_yaml
+from quantizers import Quantizer
+from quantizers.registry import _QUANTIZERS
 
 GSQ = {
     "name": "gsq",
@@ -48,7 +54,9 @@ def test_a_rate_without_operating_point_works_when_everything_is_given():
 
 
 def test_an_unknown_hyperparameter_lists_the_known():
-    with pytest.raises(UsageError, match="has no hyper-parameter beta; it has groups"):
+    with pytest.raises(
+        UsageError, match="hyper-parameter of quantizer gsq: 'beta'; known: codebook"
+    ):
         resolve(GSQ | {"beta": 1}, 10.0)
 
 
@@ -66,3 +74,32 @@ def test_controls_have_no_rate_to_match():
     point = resolve({"name": "none", "latent_channels": 8}, 10.0)
     assert point.bits_per_position == float("inf")
     assert point.label == "latent_channels=8"
+
+
+class Heavy(Quantizer):
+    """Its codes are all `first` unless they are drawn."""
+
+    built: ClassVar[list[torch.Tensor]] = []
+    quantize = dequantize = None
+
+    def __init__(self, *, latent_channels: int = 10, first: float = 0.0) -> None:
+        super().__init__(latent_channels=latent_channels, codebook_sizes=(1024,))
+        self.built.append(torch.full((1024, latent_channels), first).uniform_(-1, 1))
+        self.linear = torch.nn.Linear(latent_channels, latent_channels)
+
+
+def test_a_rate_is_found_without_random_numbers(register):
+    register(_QUANTIZERS, "heavy")(Heavy)
+    before = torch.get_rng_state()
+    point = resolve({"name": "heavy", "first": 3.0}, 10.0)
+    assert (Heavy.built[-1] == 3.0).all()
+    assert torch.equal(torch.get_rng_state(), before)
+    point.build()
+    assert (Heavy.built[-1] != 3.0).all()
+
+
+def test_the_configuration_is_not_changed():
+    configuration = quantizer_yaml("gsq")
+    before = repr(configuration)
+    resolve(configuration, 10.0)
+    assert repr(configuration) == before

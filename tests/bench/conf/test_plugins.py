@@ -1,8 +1,16 @@
+import copy
+
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from bench.command_line import UsageError
-from bench.conf.plugins import as_list, load, requested, signature_defaults
-from quantizers import lookup
+from bench.conf.compose import compose
+from bench.conf.plugins import _store_choices, as_list, load, requested
+from bench.conf.schema import DataConfig
+from bench.data import DATA_SETS
+from models import DISCRIMINATORS
+from quantizers import Quantizer
+from quantizers.registry import _QUANTIZERS
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,22 @@ def test_a_plugin_that_fails_to_import_is_named_with_its_error(tmp_path, monkeyp
         load(["bad_plugin"])
 
 
-def test_defaults_come_from_the_signature():
-    defaults = signature_defaults(lookup("lfq"))
-    assert defaults["latent_channels"] is None
-    assert defaults["entropy_weight"] == 0.1
+class Mine(Quantizer):
+    def __init__(self, *, size, weights=(1, 2)):
+        """Never called."""
+
+
+def test_the_options_of_a_registered_part_are_keys_with_its_defaults(register, monkeypatch):
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
+    register(_QUANTIZERS, "mine")(Mine)
+    register(DATA_SETS, "mine")(lambda image_size, root, *, copies=1: None)
+    register(DISCRIMINATORS, "mine")(lambda *, depth=2: None)
+    _store_choices()
+    typed = ["data.copies=4", "recipe.discriminator.depth=3"]
+    config = compose(["quantizer=mine", "data=mine", "recipe/discriminator=mine", *typed])
+    assert config.quantizer == {"name": "mine", "size": None, "weights": [1, 2]}
+    assert config.data == DataConfig("mine", root=None, workers=0, options={"copies": 4})
+    assert config.recipe.discriminator == {"name": "mine", "depth": 3}
+    with pytest.raises(UsageError, match=r"did you mean 'data\.copies'"):
+        compose(["data=mine", "data.copis=4"])
