@@ -6,7 +6,6 @@ Usage: ema_oracle_in_processes.py RANK FOLDER
 import warnings
 
 import torch
-from margin import normal
 from torch import Tensor
 from two_processes import run
 
@@ -17,7 +16,8 @@ CODES, CHANNELS, STEPS = 32, 3, 3
 
 def batch(rank: int, number: int) -> Tensor:
     """Another length in each process."""
-    return normal(1, 40 + 7 * rank, CHANNELS, seed=2 * number + rank + 10)
+    generator = torch.Generator().manual_seed(2 * number + rank + 10)
+    return torch.randn(1, 40 + 7 * rank, CHANNELS, generator=generator)
 
 
 def compute(rank: int) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def compute(rank: int) -> dict[str, Tensor]:
     with warnings.catch_warnings():  # its dependencies warn about one another when imported
         warnings.simplefilter("ignore")
         from vector_quantize_pytorch import VectorQuantize
-    codes = normal(CODES, CHANNELS)
+    codes = torch.randn(CODES, CHANNELS, generator=torch.Generator().manual_seed(0))
     theirs = VectorQuantize(
         dim=CHANNELS, codebook_size=CODES, decay=0.9, eps=1e-5, rotation_trick=False
     ).train()
