@@ -1,8 +1,8 @@
 """Hypothesis draws the same examples in every run and never fails for being slow.
 
-Where tests run in several processes, each has one thread, and so have those that it starts. All of
-them share bytecode, in pytest's cache where Python was told to leave none beside the sources: to
-compile torch alone takes each process longer than most tests take.
+In parallel runs every process has one thread, and so have the processes it starts. They share
+bytecode: compiling torch takes a process longer than most tests. If Python must not write bytecode
+beside the sources, it goes to the user's cache, so the checkout may be read-only.
 """
 
 import os
@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 if sys.dont_write_bytecode:
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    sys.pycache_prefix = str(cache / "quantizer-zoo" / "bytecode")
     sys.dont_write_bytecode = False
     os.environ |= {"PYTHONPYCACHEPREFIX": sys.pycache_prefix, "PYTHONDONTWRITEBYTECODE": ""}
 
