@@ -168,7 +168,8 @@ def test_a_loaded_start_is_a_start_again(at_centres, z):
     start = {name: value.clone() for name, value in at_centres.state_dict().items()}
     for part in (z, z + 5):
         at_centres.load_state_dict(start)
-        at_centres(part)
+        at_centres(part.clone().requires_grad_())
+        assert not at_centres.start.latents.requires_grad
         at_centres.update()
         assert at_centres.has_centres
     assert at_centres.codebook.detach().mean() > 3
