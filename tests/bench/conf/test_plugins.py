@@ -51,6 +51,7 @@ class Mine(Quantizer):
 
 
 def test_the_options_of_a_registered_part_are_keys_with_its_defaults(register, monkeypatch):
+    compose([])  # Hydra stores its own choices on first use; the copy below must have them
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
     register(_QUANTIZERS, "mine")(Mine)
