@@ -112,6 +112,7 @@ def run_codec(codec: Codec, job: Job) -> Record:
         extractor=job.extractor,
         perceptual=job.perceptual,
         device=job.device,
+        metrics=job.metrics,
     )
     run = f"{table_name(job.protocol)}-{codec.name}-seed0"
     return Record(

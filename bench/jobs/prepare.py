@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bench.metrics.by_name import check_metrics, metrics_by_name
 from bench.metrics.extractor import choose_extractor
 from bench.metrics.request import RequestedMetric
 from bench.record import canonical_sha256, table_name
-from models import DISCRIMINATORS, PerceptualDistance, build_perceptual
+from models import PerceptualDistance, build_discriminator, build_perceptual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +74,14 @@ def prepare(config: BenchConfig, command: str) -> Job:
     autocast = config.precision == "bfloat16" or (
         config.precision == "auto" and device.type == "cuda"
     )
-    data = _load_data(
-        config.data.name,
-        config.recipe.image_size,
-        config.data.root,
-        json.dumps(config.data.options, sort_keys=True),
-    )
+    data = images_of(config)
     if config.split == "tune":
         data = tune_split(data)
     extractor = choose_extractor(config.extractor)
     perceptual = choose_perceptual_metric(config.perceptual_metric)
     metrics = metrics_by_name(config.metrics, extractor=extractor)
     check_metrics(metrics, data.test.image(0, None)[None], count=len(data.test))
-    DISCRIMINATORS.check(*name_and_options("recipe.discriminator", config.recipe.discriminator))
+    _check_discriminator(config.recipe.discriminator)
     name, options = name_and_options("recipe.losses.perceptual", config.recipe.losses.perceptual)
     shared = protocol(
         config,
@@ -112,6 +108,21 @@ def prepare(config: BenchConfig, command: str) -> Job:
     )
 
 
+def images_of(config: BenchConfig) -> ImageData:
+    """The data set of a run; all jobs of a sweep share it in memory."""
+    options = json.dumps(config.data.options, sort_keys=True)  # hashable, for the cache
+    return _load_data(config.data.name, config.recipe.image_size, config.data.root, options)
+
+
+def _check_discriminator(choice: Mapping[str, Any]) -> None:
+    """Builds it once, so that a mistyped option leaves no record of a failed run."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            build_discriminator(**choice)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"recipe.discriminator: {error}") from error
+
+
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device=cuda, but torch finds no CUDA device; type device=cpu")
@@ -122,5 +133,4 @@ def _device(name: str) -> torch.device:
 
 @functools.lru_cache(maxsize=1)
 def _load_data(name: str, image_size: int, root: str | None, options: str) -> ImageData:
-    """Cached: the jobs of a sweep share one data set in memory. Options are JSON, to be a key."""
     return load_data(name, image_size=image_size, root=root, **json.loads(options))
