@@ -26,9 +26,10 @@ class PatchGAN(nn.Module):
 
     def __init__(self, *, channels: int, layers: int) -> None:
         super().__init__()
-        if channels < 1 or layers < 1:
+        if not all(isinstance(size, int) and size >= 1 for size in (channels, layers)):
             raise ValueError(
-                f"channels and layers must be at least 1, got channels={channels}, layers={layers}"
+                "channels and layers must be whole numbers, at least 1, got "
+                f"channels={channels!r}, layers={layers!r}"
             )
         self.min_side = 3 * 2**layers  # each of the last two convolutions shortens a side by one
         widths = [channels * min(2**layer, 8) for layer in range(layers + 1)]
