@@ -56,10 +56,10 @@ def test_the_smallest_images_give_one_logit_and_smaller_ones_are_refused(layers)
         discriminator(torch.zeros(1, 3, side, side - 1))
 
 
-@pytest.mark.parametrize("bad", [{"channels": 0}, {"layers": 0}])
+@pytest.mark.parametrize("bad", [{"channels": 0}, {"layers": 0}, {"channels": "wide"}])
 def test_bad_hyperparameters_are_refused_at_construction(bad):
     with pytest.raises(ValueError, match="at least 1"):
-        PatchGAN(**bad)
+        PatchGAN(**{"channels": 4, "layers": 2} | bad)
 
 
 def test_names_build_discriminators():
