@@ -80,7 +80,24 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
         raise ValueError(
             f"expected the weights of a DINOv2 ViT-S, -B, -L or -g, but {error} is missing"
         ) from None
-    return _assemble(state, depth=depth, width=width, patch=patch).eval().requires_grad_(False)
+    from torchvision.models import VisionTransformer  # takes seconds to import
+
+    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # only a gated MLP has it
+    with torch.device("meta"):  # draws no random weights
+        network = VisionTransformer(
+            image_size=IMAGE_SIDE,
+            patch_size=patch,
+            num_layers=depth,
+            num_heads=width // _HEAD_CHANNELS,
+            hidden_dim=width,
+            mlp_dim=4 * width,
+        )
+        if reduce in state:
+            for layer in network.encoder.layers:
+                layer.mlp = _GatedMLP(width, state[reduce].shape[1])
+    network.heads = nn.Identity()
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
@@ -128,27 +145,6 @@ def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tenso
             value = weights[f"{old}.{linear}.{part}"]
             state[f"{new}.{target}.{part}"] = factor.view(-1, *(1,) * (value.ndim - 1)) * value
     return state
-
-
-def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -> nn.Module:
-    from torchvision.models import VisionTransformer  # takes seconds to import
-
-    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # only a gated MLP has it
-    with torch.device("meta"):  # draws no random weights
-        network = VisionTransformer(
-            image_size=IMAGE_SIDE,
-            patch_size=patch,
-            num_layers=depth,
-            num_heads=width // _HEAD_CHANNELS,
-            hidden_dim=width,
-            mlp_dim=4 * width,
-        )
-        if reduce in state:
-            for layer in network.encoder.layers:
-                layer.mlp = _GatedMLP(width, state[reduce].shape[1])
-    network.heads = nn.Identity()
-    network.load_state_dict(state, assign=True)
-    return network
 
 
 class _GatedMLP(nn.Module):
