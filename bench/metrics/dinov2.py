@@ -72,10 +72,17 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
     try:
         if "register_tokens" in weights:
             raise ValueError("a DINOv2 with registers is another model; expected one without")
-        state = _stem(weights)
+        width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
+        state = {
+            "class_token": weights["cls_token"],
+            "conv_proj.weight": weights["patch_embed.proj.weight"],
+            "conv_proj.bias": weights["patch_embed.proj.bias"],
+            "encoder.pos_embedding": resample_positions(weights["pos_embed"], IMAGE_SIDE // patch),
+            "encoder.ln.weight": weights["norm.weight"],
+            "encoder.ln.bias": weights["norm.bias"],
+        }
         for block in range(max(depth, 1)):
             state |= _block(weights, f"blocks.{block}", f"encoder.layers.encoder_layer_{block}")
-        width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
     except KeyError as error:
         raise ValueError(
             f"expected the weights of a DINOv2 ViT-S, -B, -L or -g, but {error} is missing"
@@ -109,19 +116,6 @@ def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Te
     scale = (side + _POSITION_OFFSET) / old
     grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
-
-
-def _stem(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All weights outside the blocks, under torchvision's names."""
-    side = IMAGE_SIDE // weights["patch_embed.proj.weight"].shape[-1]
-    return {
-        "class_token": weights["cls_token"],
-        "conv_proj.weight": weights["patch_embed.proj.weight"],
-        "conv_proj.bias": weights["patch_embed.proj.bias"],
-        "encoder.pos_embedding": resample_positions(weights["pos_embed"], side),
-        "encoder.ln.weight": weights["norm.weight"],
-        "encoder.ln.bias": weights["norm.bias"],
-    }
 
 
 def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:

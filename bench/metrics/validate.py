@@ -79,7 +79,7 @@ def _validate(options: Options) -> int:
     folder = options.folder("leaderboards")
     images = test_images(load_data("photos", image_size=_IMAGE_SIZE).test)
     sets = {d.name: damaged_equally(d, images, DAMAGES) for d in DISTORTIONS}
-    extractors = {
+    extractors: dict[str, Features] = {
         scattering_identity(): load_scattering(),
         _RANDOM: random_network(),
         _RAW: lambda images: images.flatten(1).double() / 255,

@@ -123,20 +123,17 @@ def _measure(
         for source in sources:
             started = time.perf_counter()
             row = measure(fit_to(configuration, source.dimension, rate), source, **training)
-            print(_line(row, time.perf_counter() - started), flush=True)
+            gap = row.gap_db(row.nominal_rate)
+            text = "-" if math.isnan(gap) else f"{gap:.2f} dB"
+            print(
+                f"{row.point.name:12} {source.name:9} {source.dimension:3}  "
+                f"D {row.distortion:.5f}  gap {text:>9}  {time.perf_counter() - started:.1f} s",
+                flush=True,
+            )
             rows.append(row)
     except UsageError as error:
         print(f"skipped: {error}", file=sys.stderr)
     return rows
-
-
-def _line(row: "Measurement", seconds: float) -> str:
-    gap = row.gap_db(row.nominal_rate)
-    text = "-" if math.isnan(gap) else f"{gap:.2f} dB"
-    return (
-        f"{row.point.name:12} {row.source.name:9} {row.source.dimension:3}  "
-        f"D {row.distortion:.5f}  gap {text:>9}  {seconds:.1f} s"
-    )
 
 
 def _sources(options: Options) -> "list[Source]":

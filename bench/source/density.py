@@ -53,10 +53,6 @@ class Density:
         moment = mass * (places + starts) / 2
         return self.zeroth[cells] + mass, self.first[cells] + moment
 
-    def smooth(self, places: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """The density interpolated between the centres of the cells."""
-        return np.interp(places, self.centres, self.heights)
-
     def log_integral_of_power(self, exponent: float) -> float:
         """ln of the integral of f^exponent."""
         return math.log(float((self.heights**exponent * np.diff(self.edges)).sum()))

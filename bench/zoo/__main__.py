@@ -12,7 +12,6 @@ with an address, the paragraph of the class that begins with `Formula:`, and wha
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.atomic_files import write_text
 from bench.command_line import DONE, FAILED, Options, UsageError, run_command
@@ -41,7 +40,12 @@ def _run(options: Options) -> int:
     methods = [facts(name) for name in available()]
     if options["readme"]:
         path = options.folder("readme")
-        text = _renewed(path, papers(methods))
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not _BLOCK.search(text):
+            raise UsageError(
+                f"{path} has no lines <!-- BEGIN methods --> and <!-- END --> after it"
+            )
+        text = _BLOCK.sub(lambda _: papers(methods), text, count=1)
     else:
         path = options.folder("leaderboards") / "zoo.md"
         text = "\n".join([_HEAD, summary(methods), *map(section, methods)])
@@ -53,14 +57,6 @@ def _run(options: Options) -> int:
     write_text(path, text)
     print(f"written: {path}")
     return DONE
-
-
-def _renewed(path: Path, methods: str) -> str:
-    """The file with its list of methods renewed."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if not _BLOCK.search(text):
-        raise UsageError(f"{path} has no lines <!-- BEGIN methods --> and <!-- END --> after it")
-    return _BLOCK.sub(lambda _: methods, text, count=1)
 
 
 if __name__ == "__main__":
