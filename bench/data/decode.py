@@ -22,12 +22,8 @@ from bench.data.base import ImageError, to_tensor
 def read_image(path: Path, *, min_side: int) -> Image.Image:
     """Decodes a file to an upright RGB image.
 
-    Args:
-        path: the file.
-        min_side: smallest accepted side, in pixels.
-
     Raises:
-        ImageError: the file is refused.
+        ImageError: the file is refused, or a side has fewer than `min_side` pixels.
     """
     with _opened(path, min_side) as image:
         return _to_rgb(ImageOps.exif_transpose(image))

@@ -23,7 +23,6 @@ def metrics_by_name(names: Iterable[str], *, extractor: Extractor) -> list[Reque
     """The metrics that were asked for, each once.
 
     Args:
-        names: as a user types them.
         extractor: the judge's own.
 
     Raises:

@@ -37,13 +37,9 @@ _POSITION_OFFSET = 0.1
 def read_weights(file: WeightFile, *, width: int) -> dict[str, Tensor]:
     """Reads a published state dict as plain tensors, since no SHA-256 of it is published.
 
-    Args:
-        file: the file of weights.
-        width: expected channels of the model.
-
     Raises:
         FileNotFoundError: the file is not on this machine.
-        ValueError: it holds something else.
+        ValueError: it holds something else than a model of `width` channels.
     """
     path = file.checked_path(otherwise="choose the extractor 'scattering'")
     try:

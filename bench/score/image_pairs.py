@@ -28,10 +28,6 @@ class ImagePairs:
 
     Extensions may differ: `a/1.jpg` pairs with `a/1.png`.
 
-    Args:
-        reference: folder of the originals.
-        reconstruction: folder of the reconstructions.
-
     Raises:
         PairError: a folder without images, or unequal names.
         DataError: a folder does not exist.

@@ -68,9 +68,7 @@ class Measurement:
     @property
     def snr_db(self) -> float:
         """Variance over distortion."""
-        if self.distortion == 0:
-            return math.inf
-        return -10 * math.log10(self.distortion)
+        return -10 * math.log10(self.distortion) if self.distortion else math.inf
 
     def gap_db(self, rate: float) -> float:
         """Distortion over Shannon's at a rate, in dB; NaN at an infinite or unknown rate."""

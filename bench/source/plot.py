@@ -55,8 +55,7 @@ def _draw_panel(
         gap = lloyd_max_gap_db(source, common_bits(rows))
         if not math.isnan(gap):
             x = axis.place(max(gap, _LOW))
-            ends = (x, _TOP - 10), (x, bottom)
-            picture.line(*ends, stroke=colours[dimension], dashes="4 4")
+            picture.line((x, _TOP - 10), (x, bottom), stroke=colours[dimension], dashes="4 4")
     for row in rows:
         gap, dimension = row.gap_db(row.nominal_rate), row.source.dimension
         if not math.isnan(gap):
