@@ -24,7 +24,6 @@ class Cifar10Images:
     size: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.pixels)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:

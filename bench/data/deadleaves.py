@@ -48,14 +48,15 @@ class DeadLeaves:
     size: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return self.count
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
         """See `ImageSet.image`; a seed only flips, because there are enough scenes."""
         if not 0 <= index < self.count:
             raise IndexError(f"index {index} is outside of 0 .. {self.count - 1}")
-        scene = torch.from_numpy(paint(self.size, np.random.default_rng(self.first + index)))
+        rng = np.random.default_rng(self.first + index)
+        leaves = _drop(self.size, rng)
+        scene = torch.from_numpy(_shade(_visible_leaf(self.size, leaves), leaves, rng))
         flipped = seed is not None and random.Random(seed).random() < 0.5
         return scene.flip(-1) if flipped else scene
 
@@ -97,12 +98,6 @@ class _Leaves(NamedTuple):
     radius: Float[np.ndarray, " n"]
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
-
-
-def paint(size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "3 s s"]:
-    """Draws one scene."""
-    leaves = _drop(size, rng)
-    return _shade(_visible_leaf(size, leaves), leaves, rng)
 
 
 def _drop(size: int, rng: np.random.Generator) -> _Leaves:

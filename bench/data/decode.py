@@ -22,12 +22,8 @@ from bench.data.base import ImageError, to_tensor
 def read_image(path: Path, *, min_side: int) -> Image.Image:
     """Decodes a file to an upright RGB image.
 
-    Args:
-        path: the file.
-        min_side: smallest accepted side, in pixels.
-
     Raises:
-        ImageError: the file is refused.
+        ImageError: the file is refused, or a side has fewer than `min_side` pixels.
     """
     with _opened(path, min_side) as image:
         return _to_rgb(ImageOps.exif_transpose(image))
@@ -45,8 +41,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the range of the pixels is unknown (float, or integers beyond 16 bits).
     """
-    if image.mode.startswith("I"):
-        return _scale_16_bit(image).convert("RGB")
+    if image.mode.startswith("I"):  # mode I has 32 bits, but Pillow opens 16-bit files in it too
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ValueError(
+                "integer pixels beyond 16 bits have no known range; store 8 or 16 bits"
+            )
+        return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; store 8 or 16 bits")
     if image.has_transparency_data:
@@ -106,11 +107,3 @@ def _opened(path: Path, min_side: int) -> Iterator[Image.Image]:
 
 def _size(image: Image.Image) -> str:
     return f"{image.width} x {image.height}"
-
-
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Divides 16-bit grey by 256. Mode I has 32 bits, but Pillow opens 16-bit files in it too."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError("integer pixels beyond 16 bits have no known range; store 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))

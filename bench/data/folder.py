@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from bench.data.base import DATA_SETS, DataError, ImageData, existing_folder, fingerprint
-from bench.data.image_files import FileListing, ImageFiles, check_files, files_digest, list_images
+from bench.data.image_files import ImageFiles, check_files, files_digest, list_images
 
 TEST_SHARE = 10  # one image in ten
 
@@ -22,8 +22,8 @@ def load(image_size: int, root: str | None) -> ImageData:
     if root is None:
         raise DataError("data set 'folder' needs a folder: give data.root=FOLDER")
     folder = existing_folder("folder", Path(root).expanduser())
-    listing = list_images(folder)
-    train, test, rule = _split(folder, listing)
+    listed, ignored = list_images(folder)
+    train, test, rule = _split(folder, listed)
     names = train + test
     check = check_files(folder, names, min_side=image_size)
     return ImageData(
@@ -40,12 +40,12 @@ def load(image_size: int, root: str | None) -> ImageData:
         description=(
             f"folder {folder.resolve().name}: {len(train)} training and {len(test)} test images "
             f"of {image_size} px, {rule}; {check}; "
-            f"{len(listing.names) - len(names) + listing.ignored} other files ignored"
+            f"{len(listed) - len(names) + ignored} other files ignored"
         ),
     )
 
 
-def _split(folder: Path, listing: FileListing) -> tuple[list[str], list[str], str]:
+def _split(folder: Path, names: list[str]) -> tuple[list[str], list[str], str]:
     """Training names, test names and the rule that split them."""
     if (folder / "train").is_dir():
         held_out = next((part for part in ("test", "val") if (folder / part).is_dir()), None)
@@ -54,12 +54,12 @@ def _split(folder: Path, listing: FileListing) -> tuple[list[str], list[str], st
                 f"{folder} holds train/ but neither test/ nor val/; add one, or give "
                 f"data.root={folder / 'train'} to split that folder by a hash of the paths"
             )
-        train = [name for name in listing.names if name.startswith("train/")]
-        test = [name for name in listing.names if name.startswith(f"{held_out}/")]
+        train = [name for name in names if name.startswith("train/")]
+        test = [name for name in names if name.startswith(f"{held_out}/")]
         rule = f"split by folders train and {held_out}"
     else:
-        train = [name for name in listing.names if not _for_test(name)]
-        test = [name for name in listing.names if _for_test(name)]
+        train = [name for name in names if not _for_test(name)]
+        test = [name for name in names if _for_test(name)]
         rule = f"1 in {TEST_SHARE} for the test by a hash of the path"
     if not train or not test:
         raise DataError(

@@ -25,11 +25,9 @@ class Subset:
     indices: Sequence[int]
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.indices)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`."""
         return self.images.image(self.indices[index], seed)
 
 
@@ -44,11 +42,9 @@ class FixedViews:
     count: int
 
     def __len__(self) -> int:
-        """Number of views."""
         return self.count
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`."""
         return self.images.image(index % len(self.images), index)
 
 

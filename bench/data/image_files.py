@@ -16,24 +16,9 @@ from bench.data.decode import check_header, read_image, square_view
 EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-MAX_DECODED = (
-    20_000  # files that are decoded once before training; with more, only headers are read
-)
+MAX_DECODED = 20_000  # files decoded once before training; with more, only headers are read
 MAX_HASHED = 256 * 2**20  # bytes of a data set with its content in the fingerprint
 MAX_LISTED = 10  # refused files that an error names
-
-
-@dataclass(frozen=True)
-class FileListing:
-    """The files of a folder.
-
-    Attributes:
-        names: image files, sorted paths relative to the folder, with forward slashes.
-        ignored: number of other files: another extension, or hidden (a name that starts with ".").
-    """
-
-    names: list[str]
-    ignored: int
 
 
 @dataclass(frozen=True)
@@ -53,17 +38,20 @@ class ImageFiles:
     min_side: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.names)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`."""
         path = self.folder / self.names[index]
         return square_view(read_image(path, min_side=self.min_side), self.size, seed)
 
 
-def list_images(folder: Path) -> FileListing:
-    """Finds all image files below a folder by extension; follows links to folders."""
+def list_images(folder: Path) -> tuple[list[str], int]:
+    """Finds all image files below a folder by extension; follows links to folders.
+
+    Returns:
+        Their sorted paths relative to the folder, with forward slashes, and the number of other
+        files: another extension, or hidden (a name that starts with ".").
+    """
     names, ignored = [], 0
     for place, _, files in os.walk(folder, followlinks=True):
         for file in files:
@@ -72,7 +60,7 @@ def list_images(folder: Path) -> FileListing:
                 names.append(path.relative_to(folder).as_posix())
             else:
                 ignored += 1
-    return FileListing(sorted(names), ignored)
+    return sorted(names), ignored
 
 
 def check_files(folder: Path, names: Sequence[str], *, min_side: int) -> str:

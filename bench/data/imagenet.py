@@ -19,7 +19,7 @@ def load(image_size: int, root: str | None) -> ImageData:
     folder = find_root("imagenet", root)
     sets, digests = {}, {}
     for part in PARTS:
-        names = list_images(folder / part).names
+        names, _ = list_images(folder / part)
         if not names:
             raise DataError(
                 f"ImageNet expects images in {folder.absolute() / part}/<wnid>/*.JPEG, found none; "

@@ -63,10 +63,7 @@ class Window:
     def view(self, size: int) -> Image.Image:
         """Crops before resizing, so pixels outside the window have no influence."""
         box = (self.left, self.top, self.left + self.side, self.top + self.side)
-        crop = self.piece.crop(box)
-        if self.side == size:
-            return crop
-        return crop.resize((size, size), Image.Resampling.BICUBIC)
+        return self.piece.crop(box).resize((size, size), Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,9 @@ class FixedCrops:
     size: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.windows)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`."""
         return to_tensor(self.windows[index].view(self.size))
 
 
@@ -98,11 +93,9 @@ class RandomCrops:
     size: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.photographs)
 
     def image(self, index: int, seed: int | None) -> UInt8[Tensor, "3 s s"]:
-        """See `ImageSet.image`."""
         uniform = random.Random(seed or 0).random  # the only draw that is stable across Pythons
         piece = _pick(self.photographs[index], uniform())
         widest = min(*piece.size, SCALES[-1] * self.size)

@@ -146,8 +146,7 @@ def _raising(loader: DataLoader[Sample]) -> Iterator[Batch]:
         for item in collated:
             if isinstance(item, ImageError):
                 raise item
-            images, indices = item
-            yield Batch(images, indices)
+            yield Batch(*item)
     finally:
         # Stops the workers now. An exception would keep them alive with this frame, and they would
         # disturb the workers that the next loader forks.

@@ -23,7 +23,6 @@ def metrics_by_name(names: Iterable[str], *, extractor: Extractor) -> list[Reque
     """The metrics that were asked for, each once.
 
     Args:
-        names: as a user types them.
         extractor: the judge's own.
 
     Raises:
@@ -43,8 +42,20 @@ def metrics_by_name(names: Iterable[str], *, extractor: Extractor) -> list[Reque
             raise ValueError(f"got {typed!r}; an extractor follows only {listed}")
         if features not in extractors:
             extractors[features] = choose_extractor(features)
-        metric = _requested(typed, name, extractors[features])
-        requested.setdefault(metric.key, metric)
+        metric = METRICS[name]
+        own = extractors[features] if name in of_sets else None
+        key = own.key(name) if own else name
+        if key not in requested:
+            requested[key] = RequestedMetric(
+                key=key,
+                kind=metric.kind,
+                function=metric.load(),
+                extractor=own,
+                name=typed,
+                min_images=metric.min_images,
+                min_images_per_feature=metric.min_images_per_feature,
+                description=metric.described(),
+            )
     return list(requested.values())
 
 
@@ -73,18 +84,3 @@ def check_metrics(
             reason = f" for {dimension} features"
         if count < needed:
             raise ValueError(f"{metric.name} needs at least {needed} images{reason}, got {count}")
-
-
-def _requested(typed: str, name: str, extractor: Extractor) -> RequestedMetric:
-    metric = METRICS[name]
-    of_sets = metric.kind == "set"
-    return RequestedMetric(
-        key=extractor.key(name) if of_sets else name,
-        kind=metric.kind,
-        function=metric.load(),
-        extractor=extractor if of_sets else None,
-        name=typed,
-        min_images=metric.min_images,
-        min_images_per_feature=metric.min_images_per_feature,
-        description=metric.described(),
-    )

@@ -37,13 +37,9 @@ _POSITION_OFFSET = 0.1
 def read_weights(file: WeightFile, *, width: int) -> dict[str, Tensor]:
     """Reads a published state dict as plain tensors, since no SHA-256 of it is published.
 
-    Args:
-        file: the file of weights.
-        width: expected channels of the model.
-
     Raises:
         FileNotFoundError: the file is not on this machine.
-        ValueError: it holds something else.
+        ValueError: it holds something else than a model of `width` channels.
     """
     path = file.checked_path(otherwise="choose the extractor 'scattering'")
     try:
@@ -72,15 +68,39 @@ def vision_transformer(weights: Mapping[str, Tensor]) -> nn.Module:
     try:
         if "register_tokens" in weights:
             raise ValueError("a DINOv2 with registers is another model; expected one without")
-        state = _stem(weights)
+        width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
+        state = {
+            "class_token": weights["cls_token"],
+            "conv_proj.weight": weights["patch_embed.proj.weight"],
+            "conv_proj.bias": weights["patch_embed.proj.bias"],
+            "encoder.pos_embedding": resample_positions(weights["pos_embed"], IMAGE_SIDE // patch),
+            "encoder.ln.weight": weights["norm.weight"],
+            "encoder.ln.bias": weights["norm.bias"],
+        }
         for block in range(max(depth, 1)):
             state |= _block(weights, f"blocks.{block}", f"encoder.layers.encoder_layer_{block}")
-        width, patch = weights["cls_token"].shape[-1], weights["patch_embed.proj.weight"].shape[-1]
     except KeyError as error:
         raise ValueError(
             f"expected the weights of a DINOv2 ViT-S, -B, -L or -g, but {error} is missing"
         ) from None
-    return _assemble(state, depth=depth, width=width, patch=patch).eval().requires_grad_(False)
+    from torchvision.models import VisionTransformer  # takes seconds to import
+
+    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # only a gated MLP has it
+    with torch.device("meta"):  # draws no random weights
+        network = VisionTransformer(
+            image_size=IMAGE_SIDE,
+            patch_size=patch,
+            num_layers=depth,
+            num_heads=width // _HEAD_CHANNELS,
+            hidden_dim=width,
+            mlp_dim=4 * width,
+        )
+        if reduce in state:
+            for layer in network.encoder.layers:
+                layer.mlp = _GatedMLP(width, state[reduce].shape[1])
+    network.heads = nn.Identity()
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
@@ -92,19 +112,6 @@ def resample_positions(positions: Float[Tensor, "1 n d"], side: int) -> Float[Te
     scale = (side + _POSITION_OFFSET) / old
     grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
-
-
-def _stem(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All weights outside the blocks, under torchvision's names."""
-    side = IMAGE_SIDE // weights["patch_embed.proj.weight"].shape[-1]
-    return {
-        "class_token": weights["cls_token"],
-        "conv_proj.weight": weights["patch_embed.proj.weight"],
-        "conv_proj.bias": weights["patch_embed.proj.bias"],
-        "encoder.pos_embedding": resample_positions(weights["pos_embed"], side),
-        "encoder.ln.weight": weights["norm.weight"],
-        "encoder.ln.bias": weights["norm.bias"],
-    }
 
 
 def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
@@ -128,27 +135,6 @@ def _block(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tenso
             value = weights[f"{old}.{linear}.{part}"]
             state[f"{new}.{target}.{part}"] = factor.view(-1, *(1,) * (value.ndim - 1)) * value
     return state
-
-
-def _assemble(state: dict[str, Tensor], *, depth: int, width: int, patch: int) -> nn.Module:
-    from torchvision.models import VisionTransformer  # takes seconds to import
-
-    reduce = "encoder.layers.encoder_layer_0.mlp.reduce.weight"  # only a gated MLP has it
-    with torch.device("meta"):  # draws no random weights
-        network = VisionTransformer(
-            image_size=IMAGE_SIDE,
-            patch_size=patch,
-            num_layers=depth,
-            num_heads=width // _HEAD_CHANNELS,
-            hidden_dim=width,
-            mlp_dim=4 * width,
-        )
-        if reduce in state:
-            for layer in network.encoder.layers:
-                layer.mlp = _GatedMLP(width, state[reduce].shape[1])
-    network.heads = nn.Identity()
-    network.load_state_dict(state, assign=True)
-    return network
 
 
 class _GatedMLP(nn.Module):

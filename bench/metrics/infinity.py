@@ -10,6 +10,11 @@ the generated images. Subsets are nested (the first rows of one seeded permutati
 feature is read once. The smallest subset is a quarter of the images, the largest all of them. A
 quarter must be at least the dimension: otherwise covariances are singular, and the bias is not
 linear.
+
+The distance is equation 6 of Heusel et al. 2017, https://arxiv.org/abs/1706.08500. The trace of
+(C_a C_b)^(1/2) is the nuclear norm of F_a F_b^T, where C = F^T F, as in `bench.statistics`. Here F
+comes from the eigenvectors of the covariance. Eigenvalues that are 0 up to rounding are dropped,
+because their square roots are much larger than rounding.
 """
 
 import numpy as np
@@ -17,10 +22,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.metrics.streaming import StreamingMoments, moments_frechet_distance
-
 _SIZES = 15
 _SMALLEST_PART = 4  # the smallest subset is a quarter of the images
+
+
+class StreamingMoments:
+    """Count, mean and covariance of features, batch by batch, in one d x d matrix of float64.
+
+    Batches are merged by the pairwise update of Chan, Golub and LeVeque, "Updating formulae and a
+    pairwise algorithm for computing sample variances", COMPSTAT 1982, written for matrices. It
+    never subtracts large sums of squares.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(dimension, dtype=torch.float64)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
+
+    def add(self, features: Float[Tensor, "n d"]) -> None:
+        """Adds a batch of any size and float type."""
+        if len(features) == 0:
+            return
+        features = features.double().cpu()
+        mean = features.mean(dim=0)
+        centred = features - mean
+        total = self.count + len(features)
+        shift = mean - self.mean
+        self._scatter.addmm_(centred.T, centred)
+        self._scatter.addr_(shift, shift, alpha=self.count * len(features) / total)
+        self.mean = self.mean + shift * (len(features) / total)
+        self.count = total
+
+    def covariance(self) -> Float[Tensor, "d d"]:
+        """Unbiased covariance.
+
+        Raises:
+            ValueError: fewer than 2 features were added.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs at least 2 images, got {self.count}")
+        return self._scatter / (self.count - 1)
 
 
 def frechet_distance_at_infinity(
@@ -34,17 +75,24 @@ def frechet_distance_at_infinity(
         seed: of the permutation.
 
     Raises:
-        ValueError: unequal shapes, or fewer than 4 d images.
+        ValueError: unequal shapes, fewer than 4 d images, or a NaN or infinite value.
     """
-    check_count(len(reference), reference.shape[1])
+    images, dimension = reference.shape
+    if images < _SMALLEST_PART * dimension:
+        raise ValueError(
+            f"FD at infinity needs at least {_SMALLEST_PART * dimension} images for {dimension} "
+            f"features, {_SMALLEST_PART} times as many, got {images}"
+        )
     if reference.shape != reconstruction.shape:
         raise ValueError(
             "paired features have one shape, "
             f"got {tuple(reference.shape)} and {tuple(reconstruction.shape)}"
         )
-    order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(seed))
-    sizes = np.linspace(len(order) // _SMALLEST_PART, len(order), _SIZES).round().astype(int)
-    first, second = (StreamingMoments(reference.shape[1]) for _ in range(2))
+    if not (reference.isfinite().all() and reconstruction.isfinite().all()):
+        raise ValueError("features hold NaN or infinite values, which have no covariance")
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+    sizes = np.linspace(images // _SMALLEST_PART, images, _SIZES).round().astype(int)
+    first, second = StreamingMoments(dimension), StreamingMoments(dimension)
     distances = []
     for start, stop in zip([0, *sizes[:-1]], sizes, strict=True):
         rows = order[start:stop]
@@ -54,14 +102,19 @@ def frechet_distance_at_infinity(
     return float(np.polyfit(1 / sizes, distances, deg=1)[1])
 
 
-def check_count(images: int, dimension: int) -> None:
-    """Refuses sets that are too small, which is known before any distance is computed.
+def moments_frechet_distance(first: StreamingMoments, second: StreamingMoments) -> float:
+    """Frechet distance of two sets with at least 2 features each: 0 for equal sets."""
+    covariances = first.covariance(), second.covariance()
+    shift = first.mean - second.mean
+    traces = sum(float(covariance.trace()) for covariance in covariances)
+    a, b = (_factor(covariance) for covariance in covariances)
+    nuclear = float(torch.linalg.svdvals(a @ b.T).sum())
+    return max(float(shift @ shift) + traces - 2 * nuclear, 0.0)  # below 0 is rounding
 
-    Raises:
-        ValueError: fewer than 4 images per feature.
-    """
-    if images < _SMALLEST_PART * dimension:
-        raise ValueError(
-            f"FD at infinity needs at least {_SMALLEST_PART * dimension} images for {dimension} "
-            f"features, {_SMALLEST_PART} times as many, got {images}"
-        )
+
+def _factor(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "r d"]:
+    """F of full rank with F^T F the covariance."""
+    values, vectors = torch.linalg.eigh(covariance)
+    rounding = len(values) * torch.finfo(torch.float64).eps * values[-1].clamp(min=0)
+    positive = values > rounding
+    return values[positive].sqrt().unsqueeze(1) * vectors[:, positive].T

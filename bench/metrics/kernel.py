@@ -8,7 +8,7 @@ Memory holds a few blocks; the bands of rows in `bench.statistics` grow with the
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from bench.metrics.distances import Jackknifed
@@ -38,23 +38,20 @@ def kernel_in_blocks(
     groups = torch.from_numpy(group_of(len(first)))
     member = torch.eye(int(groups.max()) + 1, dtype=torch.float64)[groups].to(device)
     blocks = range(0, len(first), _ROWS)
+    # sums of the summand over all pairs of images, by their groups
     between = torch.zeros(member.shape[1], member.shape[1], dtype=torch.float64, device=device)
     for start in blocks:
         rows = slice(start, start + _ROWS)
         x, y = _block(first, rows, device), _block(second, rows, device)
         for other in blocks[start // _ROWS :]:
             columns = slice(other, other + _ROWS)
-            terms = _terms(x, y, _block(first, columns, device), _block(second, columns, device))
+            u, v = _block(first, columns, device), _block(second, columns, device)
+            terms = _kernel(x, u).add_(_kernel(y, v)).sub_(_kernel(x, v)).sub_(_kernel(y, u))
             if other == start:
                 terms.fill_diagonal_(0)  # an image with itself
             part = member[rows].T @ terms @ member[columns]
             between += part if other == start else part + part.T
-    return _distances(between.cpu(), groups)
-
-
-def _distances(between: Float[Tensor, "g g"], groups: Int[Tensor, " n"]) -> Jackknifed:
-    """From the sums of the summand over all pairs of images, by their groups."""
-    images = len(groups)
+    between, images = between.cpu(), len(groups)
     whole = float(between.sum()) / (images * (images - 1))
     if images < 3:
         return Jackknifed(whole, [])
@@ -65,16 +62,6 @@ def _distances(between: Float[Tensor, "g g"], groups: Int[Tensor, " n"]) -> Jack
 
 def _block(features: Float[Tensor, "n d"], rows: slice, device: torch.device | str) -> Tensor:
     return features[rows].to(device=device, dtype=torch.float64)
-
-
-def _terms(
-    x: Float[Tensor, "a d"],
-    y: Float[Tensor, "a d"],
-    u: Float[Tensor, "b d"],
-    v: Float[Tensor, "b d"],
-) -> Float[Tensor, "a b"]:
-    """The summand for all pairs of a images and b images; x and u are originals."""
-    return _kernel(x, u).add_(_kernel(y, v)).sub_(_kernel(x, v)).sub_(_kernel(y, u))
 
 
 def _kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:

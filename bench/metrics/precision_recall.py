@@ -59,14 +59,10 @@ def precision(
 
 
 def recall(
-    reference: Float[Tensor, "n d"],
-    reconstruction: Float[Tensor, "m d"],
-    *,
-    neighbours: int = NEIGHBOURS,
-    rows: int = 256,
+    reference: Float[Tensor, "n d"], reconstruction: Float[Tensor, "m d"], **options: int
 ) -> float:
     """Share of originals inside the manifold of the reconstructions; arguments as `precision`."""
-    return precision(reconstruction, reference, neighbours=neighbours, rows=rows)
+    return precision(reconstruction, reference, **options)
 
 
 jackknifed_precision = jackknifed(precision, min_images=NEIGHBOURS + 1)

@@ -30,12 +30,7 @@ from models.weights import CLIP, DINOV2, INCEPTION, VGG16
 
 _INCEPTION = "inception-v3-compat"  # in torch-fidelity
 _SPATIAL_CHANNELS = 7
-_WIDTHS = {
-    "dinov2-vit-s-14": 384,
-    "dinov2-vit-b-14": 768,
-    "dinov2-vit-l-14": 1024,
-    "dinov2-vit-g-14": 1536,
-}
+_WIDTHS = dict(zip(DINOV2, (384, 768, 1024, 1536), strict=True))  # ViT-S, -B, -L, -g
 _OTHERWISE = "choose the extractor 'scattering', which needs none but is not rFID"
 
 

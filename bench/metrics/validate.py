@@ -42,10 +42,9 @@ _RAW, _RANDOM = "raw pixels", "random network"
 _UNSCORED = ("lost contrast", "checkerboard")  # not among the eight kinds that acceptance needs
 
 Features = Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
-Sets = dict[str, list[UInt8[Tensor, "n 3 h w"]]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Verdict:
     """The distances of one extractor, and its scores.
 
@@ -80,7 +79,12 @@ def _validate(options: Options) -> int:
     folder = options.folder("leaderboards")
     images = test_images(load_data("photos", image_size=_IMAGE_SIZE).test)
     sets = {d.name: damaged_equally(d, images, DAMAGES) for d in DISTORTIONS}
-    verdicts = {name: judge(f, images, sets) for name, f in extractors().items()}
+    extractors: dict[str, Features] = {
+        scattering_identity(): load_scattering(),
+        _RANDOM: random_network(),
+        _RAW: lambda images: images.flatten(1).double() / 255,
+    }
+    verdicts = {name: _judge(features, images, sets) for name, features in extractors.items()}
     curves = {
         name: list(zip(DAMAGES, row, strict=True))
         for name, row in verdicts[scattering_identity()].distances.items()
@@ -91,21 +95,17 @@ def _validate(options: Options) -> int:
     return DONE if accepted(verdicts) else FAILED
 
 
-def extractors() -> dict[str, Features]:
-    """The embedded extractor and the two baselines that it has to beat."""
-    return {
-        scattering_identity(): load_scattering(),
-        _RANDOM: random_network(),
-        _RAW: lambda images: images.flatten(1).double() / 255,
-    }
-
-
-def judge(features: Features, images: UInt8[Tensor, "n 3 h w"], sets: Sets) -> Verdict:
+def _judge(features: Features, images: Tensor, sets: dict[str, list[Tensor]]) -> Verdict:
     """Frechet distance between every damaged set and its originals."""
-    reference = _extract(features, images)
+
+    def extract(images: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return torch.cat([features(x).double() for x in images.split(_BATCH)]).numpy()
+
+    reference = extract(images)
     return Verdict(
-        distances={
-            name: [frechet_distance(reference, _extract(features, set_)) for set_ in severities]
+        {
+            name: [frechet_distance(reference, extract(damaged)) for damaged in severities]
             for name, severities in sets.items()
         }
     )
@@ -122,7 +122,7 @@ def accepted(verdicts: dict[str, Verdict]) -> bool:
     )
 
 
-def random_network() -> nn.Module:
+def random_network() -> Features:
     """Four convolutions with seeded weights and a mean over positions: 168 features."""
     channels = (3, 32, 64, 96, DIMENSION)
     generator = torch.Generator().manual_seed(0)
@@ -133,7 +133,8 @@ def random_network() -> nn.Module:
         )
         nn.init.kaiming_normal_(convolution.weight, generator=generator)
         layers += [convolution, nn.GELU()]
-    return nn.Sequential(_Centred(), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return lambda images: network(images.float() / 127.5 - 1)
 
 
 def page(verdicts: dict[str, Verdict], images: int) -> str:
@@ -182,16 +183,6 @@ Frechet distance of `{extractor}` by damage:
 
 ![Distance over damage, one curve for each distortion, both axes logarithmic](metrics.svg)
 """
-
-
-class _Centred(nn.Module):
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        return images.float() / 127.5 - 1
-
-
-def _extract(features: Features, images: UInt8[Tensor, "n 3 h w"]) -> np.ndarray:
-    with torch.no_grad():
-        return torch.cat([features(batch).double() for batch in images.split(_BATCH)]).numpy()
 
 
 if __name__ == "__main__":

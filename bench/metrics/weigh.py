@@ -83,8 +83,7 @@ def scatter_around_line(values: Float[Tensor, "k s"]) -> Float[Tensor, ""]:
 
 def _moments() -> tuple[Tensor, Tensor, Tensor]:
     crops = load_data("photos", image_size=_IMAGE_SIZE).train
-    drawn = [crops.image(n % len(crops), _FIRST_SEED + n) for n in range(_DRAWN)]
-    images = torch.stack(drawn)
+    images = torch.stack([crops.image(n % len(crops), _FIRST_SEED + n) for n in range(_DRAWN)])
     images = images[images.double().mean(dim=1).flatten(1).std(dim=1) > _FLAT][:_IMAGES]
     reference = _features(images)
     shifts, covariances = [], []

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from bench.atomic_files import write_text
-from bench.command_line import DONE, Options, UsageError, run_command
+from bench.command_line import DONE, Options, UsageError, run_command, whole_number
 from bench.conf import plugins
 from bench.data import DataError
 from bench.evaluate import PIXELS_PER_BATCH, Pairs
@@ -79,7 +79,9 @@ def _judge(options: Options, command: str) -> int:
         raise UsageError(f"output={output} is a file; expected a folder, which may be new")
     plugins.load(options.listed("plugins"))
     pairs = ImagePairs(options.folder("reference"), options.folder("reconstruction"))
-    codebooks = count_codes(*_read_indices(options), images=len(pairs))
+    sizes = [whole_number("codebook_sizes", size) for size in options.listed("codebook_sizes")]
+    indices = _read_array(options.folder("indices")) if options["indices"] else None
+    codebooks = count_codes(indices, sizes, images=len(pairs))
     judge = build_judge(
         extractor=options["extractor"],
         perceptual=options["perceptual"],
@@ -113,18 +115,6 @@ def _hashed(pairs: Pairs, digests: tuple["hashlib._Hash", "hashlib._Hash"]) -> P
         for digest, images in zip(digests, batch, strict=True):
             digest.update(images.numpy().tobytes())
         yield batch
-
-
-def _read_indices(options: Options) -> tuple[Tensor | None, list[int]]:
-    try:
-        codebook_sizes = [int(size) for size in options.listed("codebook_sizes")]
-    except ValueError:
-        raise UsageError(
-            f"codebook_sizes are integers with commas, got {options['codebook_sizes']!r}"
-        ) from None
-    if not options["indices"]:
-        return None, codebook_sizes
-    return _read_array(options.folder("indices")), codebook_sizes
 
 
 def _read_array(path: Path) -> Tensor:

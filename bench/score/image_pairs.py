@@ -8,16 +8,14 @@ read in batches, so that sets of any size need little memory.
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from bench.data.base import existing_folder
+from bench.data.base import existing_folder, to_tensor
 from bench.data.image_files import first_lines, list_images
 
-_MODES = ("RGB", "L")
 _ORIENTATION = 0x0112  # of EXIF; 1 is upright
 
 
@@ -29,10 +27,6 @@ class ImagePairs:
     """The files of two folders, sorted by name, which is the path inside the folder.
 
     Extensions may differ: `a/1.jpg` pairs with `a/1.png`.
-
-    Args:
-        reference: folder of the originals.
-        reconstruction: folder of the reconstructions.
 
     Raises:
         PairError: a folder without images, or unequal names.
@@ -51,7 +45,6 @@ class ImagePairs:
         ]
 
     def __len__(self) -> int:
-        """Number of pairs."""
         return len(self._files)
 
     def batches(
@@ -77,7 +70,10 @@ class ImagePairs:
                     continue
                 size = size or image.shape
                 if image.shape != size:
-                    problems.append(_other_size(path, image, size))
+                    problems.append(
+                        f"{path}: {image.shape[2]} x {image.shape[1]} pixels, the first image has "
+                        f"{size[2]} x {size[1]}"
+                    )
                 pair.append(image)
             if problems:
                 continue
@@ -97,7 +93,7 @@ def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def _names(role: str, folder: Path) -> dict[str, str]:
     """Maps names without extension to files."""
-    files = list_images(existing_folder(role, folder)).names
+    files, _ = list_images(existing_folder(role, folder))
     if not files:
         raise PairError(f"{role} folder {folder} holds no image files")
     names: dict[str, str] = {}
@@ -114,14 +110,12 @@ def _read(path: Path, problems: list[str]) -> UInt8[Tensor, "3 h w"] | None:
     try:
         with Image.open(path) as image:
             refusal = _refusal(image)
-            pixels = None if refusal else np.array(image.convert("RGB"))
+            if refusal is None:
+                return to_tensor(image.convert("RGB"))
     except Exception as error:  # Pillow's readers raise many types on damaged bytes
-        problems.append(f"{path}: not readable as an image ({error})")
-        return None
-    if pixels is None:
-        problems.append(f"{path}: {refusal}")
-        return None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        refusal = f"not readable as an image ({error})"
+    problems.append(f"{path}: {refusal}")
+    return None
 
 
 def _refusal(image: ImageFile.ImageFile) -> str | None:
@@ -130,7 +124,7 @@ def _refusal(image: ImageFile.ImageFile) -> str | None:
         return "16-bit values; store 8-bit RGB or grey without transparency"
     if image.format == "PPM" and "ppm" in str(image.tile):  # Pillow scales any range to 8 bits
         return "values that do not end at 255; store 8-bit RGB or grey"
-    if image.mode not in _MODES or image.has_transparency_data:
+    if image.mode not in {"RGB", "L"} or image.has_transparency_data:
         return f"mode {image.mode}; store 8-bit RGB or grey without transparency"
     if getattr(image, "n_frames", 1) > 1:
         return f"{getattr(image, 'n_frames', 1)} pictures in one file; store one a file"
@@ -138,13 +132,6 @@ def _refusal(image: ImageFile.ImageFile) -> str | None:
     if orientation != 1:
         return f"EXIF orientation {orientation}; turn the pixels upright and store them so"
     return None
-
-
-def _other_size(path: Path, image: Tensor, size: torch.Size) -> str:
-    return (
-        f"{path}: {image.shape[2]} x {image.shape[1]} pixels, the first image has "
-        f"{size[2]} x {size[1]}"
-    )
 
 
 def _refuse(problems: list[str]) -> None:

@@ -62,15 +62,10 @@ def format_table(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
 
 def format_record(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
     """The scores with the values of every image, as JSON."""
+    sizes = "codebook_size", "tokens", "used_codes", "usage_ceiling"
+    bits = "entropy_bits", "miller_madow_entropy_bits"
     codebooks = [
-        {
-            "codebook_size": use.codebook_size,
-            "tokens": use.tokens,
-            "used_codes": use.used_codes,
-            "usage_ceiling": use.usage_ceiling,
-            "entropy_bits": use.entropy_bits,
-            "miller_madow_entropy_bits": use.miller_madow_entropy_bits,
-        }
+        {name: getattr(use, name) for name in (*sizes, *bits)}
         for use in evaluation.codebooks.codebooks
     ]
     record = {

@@ -74,10 +74,18 @@ def _run(command: str, options: Options) -> int:
     from bench.conf.methods import chosen, node
     from bench.source.plot import svg
     from bench.source.report import markdown
+    from bench.source.sources import SOURCES
 
     plugins.load(options.listed("plugins"))
     methods = chosen(options["quantizer"])
-    sources = _sources(options)
+    names = list(SOURCES) if options["source"] == "all" else options.listed("source")
+    sources = [
+        SOURCES[known_name("source", name, SOURCES)](
+            whole_number("dimension", dimension, at_least=2)
+        )
+        for name in names
+        for dimension in options.listed("dimension")
+    ]
     rate = options.number("rate") if options["rate"] else None
     training: dict[str, Any] = {
         "steps": options.integer("steps", at_least=1),
@@ -123,34 +131,17 @@ def _measure(
         for source in sources:
             started = time.perf_counter()
             row = measure(fit_to(configuration, source.dimension, rate), source, **training)
-            print(_line(row, time.perf_counter() - started), flush=True)
+            gap = row.gap_db(row.nominal_rate)
+            text = "-" if math.isnan(gap) else f"{gap:.2f} dB"
+            print(
+                f"{row.point.name:12} {source.name:9} {source.dimension:3}  "
+                f"D {row.distortion:.5f}  gap {text:>9}  {time.perf_counter() - started:.1f} s",
+                flush=True,
+            )
             rows.append(row)
     except UsageError as error:
         print(f"skipped: {error}", file=sys.stderr)
     return rows
-
-
-def _line(row: "Measurement", seconds: float) -> str:
-    gap = row.gap_db(row.nominal_rate)
-    text = "-" if math.isnan(gap) else f"{gap:.2f} dB"
-    return (
-        f"{row.point.name:12} {row.source.name:9} {row.source.dimension:3}  "
-        f"D {row.distortion:.5f}  gap {text:>9}  {seconds:.1f} s"
-    )
-
-
-def _sources(options: Options) -> "list[Source]":
-    from bench.source.sources import SOURCES
-
-    names = list(SOURCES) if options["source"] == "all" else options.listed("source")
-    dimensions = [
-        whole_number("dimension", word, at_least=2) for word in options.listed("dimension")
-    ]
-    return [
-        SOURCES[known_name("source", name, SOURCES)](dimension)
-        for name in names
-        for dimension in dimensions
-    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -10,35 +9,26 @@ from jaxtyping import Float
 _CELLS = 1 << 16
 
 
-@dataclass(frozen=True, eq=False)
 class Density:
     """A density that is constant in each of many narrow cells, so all its integrals are exact.
 
     Attributes:
         edges: borders of the cells, ascending.
+        centres: centre of each cell.
         masses: probability of each cell; they sum to 1.
         heights: the density in each cell.
         zeroth, first: integrals of f(x) and of x f(x) up to the edges.
     """
 
-    edges: Float[np.ndarray, " cells_1"]
-    masses: Float[np.ndarray, " cells"]
-    heights: Float[np.ndarray, " cells"] = field(init=False)
-    zeroth: Float[np.ndarray, " cells_1"] = field(init=False)
-    first: Float[np.ndarray, " cells_1"] = field(init=False)
-
-    def __post_init__(self) -> None:
-        masses = self.masses / self.masses.sum()
-        moments = masses * _centres(self.edges)
-        object.__setattr__(self, "masses", masses)
-        object.__setattr__(self, "heights", masses / np.diff(self.edges))
-        object.__setattr__(self, "zeroth", np.concatenate([[0.0], masses.cumsum()]))
-        object.__setattr__(self, "first", np.concatenate([[0.0], moments.cumsum()]))
-
-    @functools.cached_property
-    def centres(self) -> Float[np.ndarray, " cells"]:
-        """Centre of each cell."""
-        return _centres(self.edges)
+    def __init__(
+        self, edges: Float[np.ndarray, " cells_1"], masses: Float[np.ndarray, " cells"]
+    ) -> None:
+        self.edges = edges
+        self.centres = _centres(edges)
+        self.masses = masses / masses.sum()
+        self.heights = self.masses / np.diff(edges)
+        self.zeroth = np.concatenate([[0.0], self.masses.cumsum()])
+        self.first = np.concatenate([[0.0], (self.masses * self.centres).cumsum()])
 
     @functools.cached_property
     def variance(self) -> float:
@@ -62,10 +52,6 @@ class Density:
         mass = self.heights[cells] * (places - starts)
         moment = mass * (places + starts) / 2
         return self.zeroth[cells] + mass, self.first[cells] + moment
-
-    def smooth(self, places: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """The density interpolated between the centres of the cells."""
-        return np.interp(places, self.centres, self.heights)
 
     def log_integral_of_power(self, exponent: float) -> float:
         """ln of the integral of f^exponent."""

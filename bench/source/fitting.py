@@ -7,6 +7,7 @@ the quantizer a linear layer restores scale and dimension for all methods.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,7 @@ class Measurement:
     @property
     def snr_db(self) -> float:
         """Variance over distortion."""
-        if self.distortion == 0:
-            return math.inf
-        return -10 * math.log10(self.distortion)
+        return -10 * math.log10(self.distortion) if self.distortion else math.inf
 
     def gap_db(self, rate: float) -> float:
         """Distortion over Shannon's at a rate, in dB; NaN at an infinite or unknown rate."""
@@ -110,14 +109,12 @@ def fit_to(configuration: Mapping[str, Any], dimension: int, rate: float) -> Fit
     with torch.random.fork_rng():  # `resolve` builds quantizers
         point = resolve(configuration, rate)
         wider = _as_wide_as(configuration, point, dimension)
-        if wider == point.hyperparameters:
-            return Fitted(point, matched=False)
-        try:
-            matched = resolve({"name": configuration["name"], **wider}, rate)
-        except UsageError:  # the width changes the rate, or the method refuses it
-            return Fitted(point, matched=False)
-    same_rate = matched.bits_per_position == point.bits_per_position
-    return Fitted(matched, matched=True) if same_rate else Fitted(point, matched=False)
+        if wider != point.hyperparameters:
+            with suppress(UsageError):  # the width changes the rate, or the method refuses it
+                matched = resolve({"name": configuration["name"], **wider}, rate)
+                if matched.bits_per_position == point.bits_per_position:
+                    return Fitted(matched, matched=True)
+    return Fitted(point, matched=False)
 
 
 def measure(
@@ -210,17 +207,12 @@ def _evaluate(
     sizes = frame.quantizer.codebook_sizes
     if not sizes:
         return error, math.inf, math.nan
-    before, after = _joint_numbers(torch.cat(indices), sizes).tensor_split([len(known)])
-    size = math.prod(sizes)
-    return error, code_length(before, after, size), len(after.unique()) / size
-
-
-def _joint_numbers(indices: Int[Tensor, "n k"], sizes: tuple[int, ...]) -> Int[Tensor, " n"]:
-    """One number for the codes of all codebooks together."""
-    numbers = torch.zeros_like(indices[:, 0])
-    for column, size in zip(indices.unbind(dim=1), sizes, strict=True):
-        numbers = numbers * size + column
-    return numbers
+    joint = torch.zeros(len(known) + len(test), dtype=torch.int64)  # numbers all codes together
+    for column, size in zip(torch.cat(indices).unbind(dim=1), sizes, strict=True):
+        joint = joint * size + column
+    before, after = joint.tensor_split([len(known)])
+    total = math.prod(sizes)
+    return error, code_length(before, after, total), len(after.unique()) / total
 
 
 def code_length(known: Int[Tensor, " n"], coded: Int[Tensor, " m"], size: int) -> float:

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.source.fitting import Measurement
-from bench.source.report import common_bits, lloyd_max_gap_db, order
-from bench.source.sources import Source
+from bench.source.report import common_bits, gaps_db, lloyd_max_gap_db, order
 from bench.svg import GRID, Axis, Picture, colour
 
 _LOW, _HIGH = 0.1, 50.0  # dB; a gap beyond is drawn at the border
@@ -15,7 +14,7 @@ _PANEL, _GAP, _LEFT, _TOP, _ROW = 230, 20, 110, 60, 18  # pixels
 
 def svg(rows: Sequence[Measurement]) -> str:
     """One panel per source: a line per method, a dot per dimension, dashes for Lloyd-Max."""
-    names = [name for name in order(rows) if _has_gap(rows, name)]
+    names = [name for name in order(rows) if not all(map(math.isnan, gaps_db(rows, name)))]
     sources = list(dict.fromkeys(row.source.name for row in rows))
     dimensions = sorted({row.source.dimension for row in rows})
     colours = {dimension: colour(number) for number, dimension in enumerate(dimensions)}
@@ -34,52 +33,32 @@ def svg(rows: Sequence[Measurement]) -> str:
         axis = Axis((_LOW, _HIGH), start=left, end=left + _PANEL, logarithmic=True)
         shown = [row for row in rows if row.source.name == source and row.point.name in names]
         picture.text(left, _TOP - 18, source, bold=True)
-        _draw_grid(picture, axis, bottom)
-        _draw_lloyd_max(picture, axis, bottom, shown, colours)
-        _draw_gaps(picture, axis, shown, ys, colours)
+        _draw_panel(picture, axis, bottom, shown, ys, colours)
     return picture.svg()
 
 
-def _draw_grid(picture: Picture, axis: Axis, bottom: int) -> None:
-    for tick in _TICKS:
-        x = axis.place(tick)
-        picture.line((x, _TOP - 10), (x, bottom), stroke=GRID)
-        picture.text(x, bottom + 16, f"{tick:g}", anchor="middle")
-
-
-def _draw_lloyd_max(
+def _draw_panel(
     picture: Picture,
     axis: Axis,
     bottom: int,
     rows: Sequence[Measurement],
-    colours: Mapping[int, str],
-) -> None:
-    """Dashes at the gap that Lloyd-Max has at the rate of most rows, one line per dimension."""
-    by_dimension: dict[int, Source] = {row.source.dimension: row.source for row in rows}
-    bits = common_bits(rows)
-    for dimension, source in by_dimension.items():
-        gap = lloyd_max_gap_db(source, bits)
-        if not math.isnan(gap):
-            x = axis.place(max(gap, _LOW))
-            ends = (x, _TOP - 10), (x, bottom)
-            picture.line(*ends, stroke=colours[dimension], dashes="4 4")
-
-
-def _draw_gaps(
-    picture: Picture,
-    axis: Axis,
-    rows: Sequence[Measurement],
     ys: Mapping[str, int],
     colours: Mapping[int, str],
 ) -> None:
+    """A grid, dashes where Lloyd-Max is at the rate of most rows, and a dot for each row."""
+    for tick in _TICKS:
+        x = axis.place(tick)
+        picture.line((x, _TOP - 10), (x, bottom), stroke=GRID)
+        picture.text(x, bottom + 16, f"{tick:g}", anchor="middle")
+    sources = {row.source.dimension: row.source for row in rows}
+    for dimension, source in sources.items():
+        gap = lloyd_max_gap_db(source, common_bits(rows))
+        if not math.isnan(gap):
+            x = axis.place(max(gap, _LOW))
+            picture.line((x, _TOP - 10), (x, bottom), stroke=colours[dimension], dashes="4 4")
     for row in rows:
         gap, dimension = row.gap_db(row.nominal_rate), row.source.dimension
         if not math.isnan(gap):
             title = f"{row.point.name}, {dimension} dimensions: {gap:.2f} dB"
             x = axis.place(max(gap, _LOW))
             picture.dot(x, ys[row.point.name], fill=colours[dimension], title=title)
-
-
-def _has_gap(rows: Sequence[Measurement], name: str) -> bool:
-    gaps = [row.gap_db(row.nominal_rate) for row in rows if row.point.name == name]
-    return any(not math.isnan(gap) for gap in gaps)

@@ -25,12 +25,25 @@ close if vectors differ in length. A method that squashes its latent, as FSQ doe
 that undoes it, which a linear layer cannot. A method of fixed width, such as Leech with 24
 channels, has codes for directions that a source of fewer dimensions does not have.{others}"""
 
+_ZADOR = """
+- Zador's gap is the limit of the best fixed-rate code of this dimension as the rate \
+grows. The best cell's second moment is replaced by a ball's, so it is never more. Below \
+about 2 bits a dimension it is a guide, not a bound."""
+
 _COLUMNS = """
 The nominal rate is the rate of a fixed-length code. The coded rate is what an arithmetic code needs
 for the test vectors, with probabilities from other vectors; at that rate a gap is below 0 only by
 chance. `before`: parameters of the linear layer from the source's dimension to the latent, for a
 method with a width fixed by its rate; the others get the vectors unchanged. `usage`: share of all
 codes that the {vectors:,} test vectors chose, so at most {vectors:,} codes."""
+
+
+_PROTOCOL = """## Protocol
+
+- {steps} steps of {batch:,} fresh vectors; mean squared error and the method's own losses; Adam, \
+learning rate {learning_rate:g} falling to 0 by a cosine; float32
+- distortion, rate and usage from {vectors:,} vectors never trained on
+- seed {seed}; one learning rate for all methods, none tuned"""
 
 
 def markdown(
@@ -49,10 +62,14 @@ def markdown(
         reading,
         f"## Theory at {bits:.4g} bits a vector\n\n"
         + markdown_table([_theory(source, bits) for source in sources]),
-        "\n".join(_bound_lines(sources)),
+        "\n".join(dict.fromkeys(f"- {source.name}: D is {source.bound}." for source in sources))
+        + _ZADOR,
         f"## Every measurement\n{_COLUMNS.format(vectors=VECTORS)}\n\n"
         + markdown_table([_cells(row) for row in rows]),
-        f"## Protocol\n\n{_protocol(steps, learning_rate, seed)}\n\n    {command}",
+        _PROTOCOL.format(
+            steps=steps, learning_rate=learning_rate, seed=seed, batch=BATCH_SIZE, vectors=VECTORS
+        ),
+        f"    {command}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -71,13 +88,17 @@ def lloyd_max_gap_db(source: Source, bits: float) -> float:
     return 10 * math.log10(error / source.shannon(bits / source.dimension))
 
 
+def gaps_db(rows: Sequence[Measurement], name: str) -> list[float]:
+    """The gaps of one method at its nominal rate; NaN where it has none."""
+    return [row.gap_db(row.nominal_rate) for row in rows if row.point.name == name]
+
+
 def order(rows: Sequence[Measurement]) -> list[str]:
     """Names of methods by their mean gap; methods without a gap come last."""
 
     def mean_gap(name: str) -> float:
-        gaps = [row.gap_db(row.nominal_rate) for row in rows if row.point.name == name]
-        finite = [gap for gap in gaps if not math.isnan(gap)]
-        return statistics.fmean(finite) if len(finite) == len(gaps) else math.inf
+        mean = statistics.fmean(gaps_db(rows, name))
+        return math.inf if math.isnan(mean) else mean
 
     return sorted(dict.fromkeys(row.point.name for row in rows), key=mean_gap)
 
@@ -110,28 +131,17 @@ def _collapsed(rows: Sequence[Measurement]) -> str:
 
 
 def _theory(source: Source, bits: float) -> dict[str, str]:
+    row = {"source": source.name, "dimension": str(source.dimension)}
     rate = bits / source.dimension
     if math.isinf(rate):
-        return {"source": source.name, "dimension": str(source.dimension)}
+        return row
     shannon = source.shannon(rate)
-    return {
-        "source": source.name,
-        "dimension": str(source.dimension),
+    return row | {
         "bits/dimension": f"{rate:.4g}",
         "D": f"{shannon:.6f}",
         "Lloyd-Max gap dB": _decibel(lloyd_max_gap_db(source, bits)),
         "Zador gap dB": _decibel(10 * math.log10(source.zador(rate) / shannon)),
     }
-
-
-def _bound_lines(sources: Sequence[Source]) -> list[str]:
-    bounds = dict.fromkeys(f"- {source.name}: D is {source.bound}." for source in sources)
-    zador = (
-        "- Zador's gap is the limit of the best fixed-rate code of this dimension as the rate "
-        "grows. The best cell's second moment is replaced by a ball's, so it is never more. Below "
-        "about 2 bits a dimension it is a guide, not a bound."
-    )
-    return [*bounds, zador]
 
 
 def _cells(row: Measurement) -> dict[str, str]:
@@ -150,16 +160,6 @@ def _cells(row: Measurement) -> dict[str, str]:
         "Lloyd-Max gap dB": _decibel(lloyd_max_gap_db(row.source, row.bits)),
         "usage %": "-" if math.isnan(row.usage) else f"{100 * row.usage:.1f}",
     }
-
-
-def _protocol(steps: int, learning_rate: float, seed: int) -> str:
-    lines = [
-        f"{steps} steps of {BATCH_SIZE:,} fresh vectors; mean squared error and the method's own "
-        f"losses; Adam, learning rate {learning_rate:g} falling to 0 by a cosine; float32",
-        f"distortion, rate and usage from {VECTORS:,} vectors never trained on",
-        f"seed {seed}; one learning rate for all methods, none tuned",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _column(source: Source) -> str:

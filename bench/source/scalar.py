@@ -118,7 +118,8 @@ def _error_and_step(density: Density, codes: _Codes) -> tuple[float, _Codes, flo
     power = density.variance + density.first[-1] ** 2
     error = power + float((codes * (mass * codes - 2 * moment)).sum())
     downhill = 2 * (moment - mass * codes)
-    h = density.smooth(thresholds) * np.diff(codes) / 2  # jumps of f would spoil the Hessian
+    smooth = np.interp(thresholds, density.centres, density.heights)
+    h = smooth * np.diff(codes) / 2  # jumps of f would spoil the Hessian
     hessian = np.zeros((2, len(codes)))  # superdiagonal, diagonal
     hessian[0, 1:] = -h
     hessian[1] = 2 * mass - np.append(h, 0.0) - np.append(0.0, h)

@@ -92,7 +92,8 @@ def facts(name: str) -> Facts:
         points=points,
         parameters=[sum(trained.values()) for trained, _ in tensors],
         state=[state for _, state in tensors],
-        trained=sorted({_plain(key) for trained, _ in tensors for key in trained}),
+        # `subquantizers.0.codebook` and its siblings share one name
+        trained=sorted({re.sub(r"\.\d+(?=\.)", "", k) for trained, _ in tensors for k in trained}),
     )
 
 
@@ -147,7 +148,7 @@ def _points(method: Facts) -> str:
         {
             "rate": "∞" if math.isinf(point.bits_per_position) else f"{rate:g}",
             "operating point": point.label,
-            "bits per position": _bits(point.bits_per_position),
+            "bits per position": f"{point.bits_per_position:.2f}".replace("inf", "∞"),
             "parameters": f"{parameters:,}",
             "state": f"{state:,}",
         }
@@ -215,15 +216,6 @@ def _range(counts: Sequence[int]) -> str:
         return "-"
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _bits(bits: float) -> str:
-    return "∞" if math.isinf(bits) else f"{bits:.2f}"
-
-
-def _plain(key: str) -> str:
-    """`subquantizers.0.codebook` and its siblings share one name."""
-    return re.sub(r"\.\d+(?=\.)", "", key)
 
 
 def _short(names: Sequence[str]) -> Sequence[str]:

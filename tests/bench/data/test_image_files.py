@@ -13,6 +13,6 @@ def test_large_folders_are_identified_by_names_and_sizes(monkeypatch, tmp_path):
 
 def test_images_are_listed_in_one_order_with_forward_slashes(tmp_path, write):
     write(tmp_path, "b.png", "a/z.JPG", "a.png", "a/.hidden.png")
-    listing = image_files.list_images(tmp_path)
-    assert listing.names == ["a.png", "a/z.JPG", "b.png"]
-    assert listing.ignored == 1
+    names, ignored = image_files.list_images(tmp_path)
+    assert names == ["a.png", "a/z.JPG", "b.png"]
+    assert ignored == 1

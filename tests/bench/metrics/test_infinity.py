@@ -71,3 +71,12 @@ def test_a_set_whose_smallest_subset_is_below_the_dimension_is_refused():
 def test_unequal_sets_are_refused(as_users_run):
     with pytest.raises(ValueError, match="one shape"):
         frechet_distance_at_infinity(pair(40, 8)[0], pair(41, 8)[0])
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_nan_and_infinity_are_refused(value, side):
+    features = pair(40, 8)
+    features[side][4, 1] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        frechet_distance_at_infinity(*features)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.metrics.streaming import StreamingMoments, moments_frechet_distance
+from bench.metrics.infinity import StreamingMoments, moments_frechet_distance
 from bench.statistics import frechet_distance
 
 
@@ -69,14 +69,6 @@ def test_features_that_never_change_are_no_trouble():
     assert distance == pytest.approx(4)
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_nan_and_infinity_are_refused(value):
-    x = features(9, 3, seed=0)
-    x[4, 1] = value
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        streamed(x, 2)
-
-
 def test_an_empty_batch_changes_nothing():
     moments = streamed(features(9, 3, seed=0), 4)
     before = moments.covariance()
@@ -85,12 +77,7 @@ def test_an_empty_batch_changes_nothing():
     assert torch.equal(moments.covariance(), before)
 
 
-def test_one_image_and_another_dimension_are_refused():
-    moments = StreamingMoments(3)
-    with pytest.raises(ValueError, match=r"expected features of shape \(n, 3\), got \(2, 4\)"):
-        moments.add(torch.zeros(2, 4))
-    moments.add(torch.zeros(1, 3))
+def test_one_image_has_no_covariance():
+    moments = streamed(torch.zeros(1, 3), 1)
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         moments.covariance()
-    with pytest.raises(ValueError, match="one dimension, got 3 and 2"):
-        moments_frechet_distance(moments, StreamingMoments(2))

@@ -199,7 +199,7 @@ def test_a_file_in_the_place_of_the_output_is_refused_before_anything_is_read(fo
     [
         ("refrence=x", "did you mean 'reference='?"),
         ("codebook_sizes=8", "given together"),
-        ("codebook_sizes=8,x", "integers with commas"),
+        ("codebook_sizes=8,x", "codebook_sizes=x must be a whole number"),
         ("reference=again", "reference= is given twice"),
         ("indices=/nowhere.npy", "nowhere"),
     ],

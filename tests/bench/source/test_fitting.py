@@ -85,7 +85,7 @@ def gap(row: Measurement) -> float:
     ("name", "fault"), [("lfq", WrongSignLFQ), ("rvq", RVQWithoutResidual)], ids=["lfq", "rvq"]
 )
 def test_a_broken_quantizer_shows(name, fault, monkeypatch):
-    monkeypatch.setitem(_QUANTIZERS, "broken", fault)
+    monkeypatch.setitem(_QUANTIZERS._factories, "broken", fault)
     assert gap(run("broken")) > gap(run(name)) + 2
 
 
@@ -152,7 +152,7 @@ def test_a_diverged_training_is_a_row(monkeypatch):
             output = super().quantize(z)
             return QuantizerOutput(output.quantized * float("inf"), output.indices)
 
-    monkeypatch.setitem(_QUANTIZERS, "broken", Exploding)
+    monkeypatch.setitem(_QUANTIZERS._factories, "broken", Exploding)
     assert math.isnan(run("broken", steps=3).distortion)
 
 
