@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from bench.command_line import UsageError
-from bench.speed.clock import peak_flops_per_second
 from bench.speed.comparison import Contender, Grid, Measurement
+from bench.speed.meter import peak_flops_per_second
 from bench.speed.page import Call, Section, duration, say
 from bench.speed.steps import WARM_UP, Run, compare_steps, configuration, prepare
 from bench.training.compilation import check_compiler, compile_events

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.evaluate import Evaluation, choose_perceptual_metric, evaluate
 from bench.metrics import CodebookStatistics
 from bench.metrics.extractor import choose_extractor
-from bench.speed.comparison import Comparison, Contender, Grid
+from bench.speed.comparison import Contender, Grid, measure
 from bench.speed.page import Section, Target, duration, megabytes, say
 from bench.training.interrupt import StopRequest
 
@@ -45,7 +45,7 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
         return evaluation
 
     contenders = {"judge": Contender(lambda: judge)}
-    cell = Comparison(contenders, device, rounds=0, required=["judge"]).measure()["judge"]
+    cell = measure(contenders, grid, device, required=["judge"])["judge"]
     row = {
         "images": f"{images:,}",
         "time": duration(cell.median),

@@ -9,18 +9,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.conf.compose import compose
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig
 from bench.data import Batch, ImageSet, load_data, training_batches
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement
+from bench.speed.comparison import Contender, Grid, Measurement, measure
 from bench.speed.page import Call
 from bench.training.interrupt import StopRequest
 from bench.training.networks import Modules, build_modules
 from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
+from quantizers import Quantizer
 from quantizers.base import deferred_finite_checks
 
 WARM_UP = 2  # steps; the second is the first measured call
@@ -128,16 +130,16 @@ def compare_steps(
             label: Contender(functools.partial(step_call, run, batches, Path(folder) / str(number)))
             for number, (label, run) in enumerate(runs.items())
         }
-        measured = Comparison(
-            {**steps, **(others or {})},
+        measured = measure(
+            steps | dict(others or {}),
+            grid,
             first.device,
-            rounds=grid.rounds,
-            seconds=grid.size_seconds,
             warm_up=WARM_UP - 1,
             repeat=repeat,
             once=False,
             required=required,
-        ).measure(stop)
+            stop=stop,
+        )
         check_latents()
     return measured
 
@@ -161,14 +163,22 @@ def quantizer_call(run: Run) -> Call:
     quantizer = autoencoder.bottleneck.quantizer.to(run.device).train()
     side = recipe.image_size // autoencoder.downsampling
     shape = (recipe.batch_size, quantizer.latent_channels, side, side)
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(shape, generator=generator).to(run.device).requires_grad_()
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(run.device)
+    return our_pass(quantizer, latents, latents.new_ones(()), update=True)
 
-    def call() -> None:
+
+def our_pass(quantizer: Quantizer, latents: Tensor, upstream: Tensor, *, update: bool) -> Call:
+    """Forward and backward with this gradient of what comes out, and `update` if asked."""
+    z = latents.clone().requires_grad_()
+
+    def call() -> Tensor:
         z.grad = None
         quantizer.zero_grad(set_to_none=True)
         output = quantizer(z)
-        sum(output.losses.values(), output.quantized.sum()).backward()
-        quantizer.update()
+        loss = (output.quantized * upstream).sum()
+        sum(output.losses.values(), loss).backward()
+        if update:
+            quantizer.update()
+        return output.indices.movedim(1, -1).flatten(0, -2)
 
     return call

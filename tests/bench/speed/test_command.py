@@ -28,7 +28,7 @@ def tiny(monkeypatch):
 
 
 def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bench.speed.profile.where_time_goes", lambda targets, device: None)
+    monkeypatch.setattr("bench.speed.profile.where_time_goes", lambda sections, device: [])
     words = ["sections=entropy,search", f"leaderboards={tmp_path}", "device=cpu"]
     assert main(words) == 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
