@@ -131,13 +131,12 @@ def _sections(
     )
 
     training = partial(training_step.section, quantizers=quantizers)
-    larger = partial(training_step.larger_section, quantizers=quantizers)
     return {
         "search": (code_search.section, code_search.GRIDS),
         "methods": (whole_quantizers.section, whole_quantizers.GRIDS),
         "entropy": (exact_entropies.section, exact_entropies.GRIDS),
         "training": (training, training_step.GRIDS),
-        "larger": (larger, training_step.LARGER_GRIDS),
+        "larger": (partial(training, larger=True), training_step.LARGER_GRIDS),
         "frame": (frame.frame_section, frame.GRIDS),
         "judge": (judge_time.section, judge_time.GRIDS),
         "startup": (startup.section, startup.GRIDS),

@@ -26,7 +26,7 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
     """One evaluation."""
     (images,) = grid.sizes
     say(f"judge: {images:,} images of {_SIDE} px")
-    reference, reconstruction = _pictures(images)
+    reference, reconstruction = pictures(images, side=_SIDE, coarse=4)
     statistics = CodebookStatistics((1024,))
     statistics.add(torch.arange(images * 64).remainder(1024).view(images, 1, 8, 8))
     extractor, perceptual = choose_extractor("auto"), choose_perceptual_metric("auto")
@@ -60,10 +60,12 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
     return Section("Judge", text, [row], [target])
 
 
-def _pictures(count: int) -> tuple[UInt8[Tensor, "n 3 s s"], UInt8[Tensor, "n 3 s s"]]:
-    """Smooth random images, and the same images with some noise."""
+def pictures(
+    count: int, *, side: int, coarse: int
+) -> tuple[UInt8[Tensor, "n 3 s s"], UInt8[Tensor, "n 3 s s"]]:
+    """Smooth random images from `coarse` pixels a side, and the same images with some noise."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 3, 4, 4, generator=generator)
-    smooth = F.interpolate(coarse, size=_SIDE, mode="bilinear") * 255
+    pixels = torch.rand(count, 3, coarse, coarse, generator=generator)
+    smooth = F.interpolate(pixels, size=side, mode="bilinear") * 255
     noisy = smooth + 8 * torch.randn(smooth.shape, generator=generator)
     return smooth.to(torch.uint8), noisy.clamp(0, 255).to(torch.uint8)

@@ -62,11 +62,9 @@ def _version(package: str) -> str:
 
 
 def _addmm(latents: Latents, codes: Codes) -> Call:
-    def call() -> Tensor:
-        half_squares = codes.square().sum(dim=1) / 2
-        return torch.addmm(half_squares, latents, codes.T, alpha=-1).argmin(dim=1)
-
-    return call
+    return lambda: torch.addmm(codes.square().sum(dim=1) / 2, latents, codes.T, alpha=-1).argmin(
+        dim=1
+    )
 
 
 def _vector_quantize(latents: Latents, codes: Codes) -> Call:
@@ -104,8 +102,5 @@ def _faiss(latents: Latents, codes: Codes) -> Call:
 def _flash_kmeans(latents: Latents, codes: Codes) -> Call:
     assign = import_module("flash_kmeans.assign_euclid_triton").euclid_assign_triton
 
-    def call() -> Tensor:
-        squares = latents.square().sum(dim=1)
-        return assign(latents[None], codes[None], squares[None])[0].long()
-
-    return call
+    x, y = latents[None], codes[None]
+    return lambda: assign(x, y, x.square().sum(dim=2))[0].long()

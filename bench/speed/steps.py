@@ -34,6 +34,11 @@ def configuration(quantizer: str, *overrides: str) -> BenchConfig:
     return compose([f"quantizer={quantizer}", "data.workers=0", *overrides])
 
 
+def usual_recipe(device: torch.device) -> tuple[str, ...]:
+    """`base` on a GPU, `tiny` on a CPU, as overrides."""
+    return ("recipe=base",) if device.type == "cuda" else ("recipe=tiny",)
+
+
 def nearest_rate(name: str) -> float:
     """The operating point of a method that is nearest to 10 bits."""
     return min(rates(node(name)), key=lambda rate: abs(rate - _RATE))
@@ -104,18 +109,10 @@ def compare_steps(
     required: Sequence[str] = (),
     stop: StopRequest | None = None,
 ) -> dict[str, Measurement]:
-    """Training steps of several runs in turns, all on the same batches.
+    """Training steps of several runs, and other contenders, in turns, all on the same batches.
 
-    The global random generators stay as they were. On CUDA the checks of the latents are deferred,
-    as in the trainer.
-
-    Args:
-        runs: by label.
-        grid: rounds and their seconds.
-        others: contenders that take turns with the steps.
-        repeat: steps timed together.
-        required: as in `Comparison`.
-        stop: ends the turns after a round.
+    `measure` explains `repeat`, `required` and `stop`. The global random generators stay as they
+    were. On CUDA the checks of the latents are deferred, as in the trainer.
     """
     first = next(iter(runs.values()))
     on_cuda = first.device.type == "cuda"

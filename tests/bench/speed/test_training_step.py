@@ -39,8 +39,8 @@ def test_every_quantizer_has_a_ratio_to_none_and_none_has_one(words):
 def test_the_larger_recipe_is_measured_for_few_quantizers_and_has_no_target(words, monkeypatch):
     monkeypatch.setitem(training_step.LARGER, "cpu", ("recipe=smoke", "recipe.batch_size=3"))
     words = [word for word in words if "batch_size" not in word]
-    page = training_step.larger_section(
-        ONE_ROUND, CPU, STOP, quantizers=["bsq", "fsq"], overrides=words
+    page = training_step.section(
+        ONE_ROUND, CPU, STOP, quantizers=["bsq", "fsq"], larger=True, overrides=words
     )
     assert quantizers(page) == ["`none`", "`none`, again", "`fsq`"]
     assert "batch of 3," in page.text
