@@ -55,39 +55,39 @@ class _Settings(NamedTuple):
 def _settings(bits: int) -> dict[str, _Settings]:
     """By name of the method, for codebooks of 2^bits codes."""
     codes, levels = {"codebook_size": 2**bits}, {"levels": list(_LEVELS[bits])}
+    one, two = {"latent_channels": _CHANNELS}, {"groups": 2, "group_channels": _CHANNELS}
+    plain = {"dim": _CHANNELS, "rotation_trick": False, **codes}
+    lfq = codes | {"commitment_loss_weight": 0.25}
+    sphere = {"latent_channels": bits, "temperature": 0.01}
+    frozen = "its codes frozen"
 
     def look_up(
-        trained: dict[str, Any], copies: int = 4, note: str = "", **options: Any
+        trained: dict[str, Any], width: dict[str, int], *, shared: bool = True, note: str = ""
     ) -> _Settings:
-        ours = {"latent_channels": _CHANNELS, "commitment_weight": trained["commitment_weight"]}
-        theirs = {"dim": _CHANNELS, "rotation_trick": False, **trained}
-        return _Settings(ours | codes | options, "VectorQuantize", theirs | codes, copies, note)
+        groups = width.get("groups", 1)
+        heads = {
+            "dim": groups * _CHANNELS,
+            "codebook_dim": _CHANNELS,
+            "heads": groups,
+            "separate_codebook_per_head": not shared,
+        }
+        ours = width | codes | {"commitment_weight": trained["commitment_weight"]}
+        return _Settings(ours, "VectorQuantize", plain | heads | trained, 4 * groups, note)
 
-    def grouped(trained: dict[str, Any], note: str = "", *, shared: bool) -> _Settings:
-        one = look_up(trained, 8, note, groups=2, group_channels=_CHANNELS)
-        del one.ours["latent_channels"]
-        heads = {"dim": 2 * _CHANNELS, "codebook_dim": _CHANNELS, "heads": 2}
-        return one._replace(theirs=one.theirs | heads | {"separate_codebook_per_head": not shared})
-
-    frozen = "its codes frozen"
-    residual = look_up(_BY_GRADIENT, 8, stages=2, shared=False)
-    sphere = {"latent_channels": bits, "temperature": 0.01}
-    lfq = codes | {"commitment_loss_weight": 0.25}
+    vq, ema_vq = look_up(_BY_GRADIENT, one), look_up(_BY_AVERAGE, one)
     return {
-        "vq": look_up(_BY_GRADIENT),
-        "ema_vq": look_up(_BY_AVERAGE, revival_threshold=0.0),
-        "cosine_vq": look_up(_BY_DIRECTION, note=frozen),
-        "simvq": _Settings(
-            {"latent_channels": _CHANNELS, **codes},
-            "SimVQ",
-            {"dim": _CHANNELS, "rotation_trick": False, **codes},
-            copies=1,
-        ),
-        "product_vq": grouped(_BY_GRADIENT, shared=False),
-        "gsq": grouped(_BY_DIRECTION, frozen, shared=True),
-        "mgvq": grouped(_BY_DIRECTION, f"{frozen}; ours counts", shared=False),
-        "rvq": residual._replace(
-            module="ResidualVQ", theirs=residual.theirs | {"num_quantizers": 2}
+        "vq": vq,
+        "ema_vq": ema_vq._replace(ours=ema_vq.ours | {"revival_threshold": 0.0}),
+        "cosine_vq": look_up(_BY_DIRECTION, one, note=frozen),
+        "simvq": _Settings(one | codes, "SimVQ", plain, copies=1),
+        "product_vq": look_up(_BY_GRADIENT, two, shared=False),
+        "gsq": look_up(_BY_DIRECTION, two, note=frozen),
+        "mgvq": look_up(_BY_DIRECTION, two, shared=False, note=f"{frozen}; ours counts"),
+        "rvq": _Settings(
+            vq.ours | {"stages": 2, "shared": False},
+            "ResidualVQ",
+            plain | _BY_GRADIENT | {"num_quantizers": 2},
+            copies=8,
         ),
         "fsq": _Settings(levels, "FSQ", levels, copies=0),
         "rfsq": _Settings(

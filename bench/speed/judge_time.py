@@ -1,13 +1,14 @@
 """Section "Judge": features, metrics of every image, distances and their jackknife."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bench.evaluate import Evaluation, choose_perceptual_metric, evaluate
+from bench.evaluate import choose_perceptual_metric, evaluate
 from bench.metrics import CodebookStatistics
 from bench.metrics.extractor import choose_extractor
 from bench.speed.comparison import Contender, Grid, measure
@@ -31,21 +32,18 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
     statistics.add(torch.arange(images * 64).remainder(1024).view(images, 1, 8, 8))
     extractor, perceptual = choose_extractor("auto"), choose_perceptual_metric("auto")
 
-    def judge() -> Evaluation:
-        evaluation = evaluate(
-            reference,
-            reconstruction,
-            statistics.result(),
-            extractor=extractor,
-            perceptual=perceptual,
-            device=device,
-        )
-        if not all(map(math.isfinite, evaluation.metrics.values())):
-            raise ArithmeticError(f"the judge found {evaluation.metrics}")
-        return evaluation
-
-    contenders = {"judge": Contender(lambda: judge)}
-    cell = measure(contenders, grid, device, required=["judge"])["judge"]
+    judge = partial(
+        evaluate,
+        reference,
+        reconstruction,
+        statistics.result(),
+        extractor=extractor,
+        perceptual=perceptual,
+        device=device,
+    )
+    cell = measure({"judge": Contender(lambda: judge)}, grid, device, required=["judge"])["judge"]
+    if not all(map(math.isfinite, cell.results[0].metrics.values())):
+        raise ArithmeticError(f"the judge found {cell.results[0].metrics}")
     row = {
         "images": f"{images:,}",
         "time": duration(cell.median),

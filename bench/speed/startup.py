@@ -37,7 +37,7 @@ def section(grid: Grid[str], device: torch.device, stop: StopRequest) -> Section
     say(f"startup: {grid.rounds} rounds of fresh processes")
     with tempfile.TemporaryDirectory() as bytecode:
         contenders = {
-            name: Contender(lambda words=words: partial(run, bytecode, *words))
+            name: Contender(partial(partial, run, bytecode, *words))
             for name, words in _PROCESSES.items()
         }
         measured = measure(

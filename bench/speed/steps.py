@@ -73,18 +73,6 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
-    def trainer(self, directory: Path) -> Trainer:
-        """A fresh trainer of the run."""
-        return Trainer(
-            self.config,
-            self.modules(),
-            self.images,
-            directory=directory,
-            device=self.device,
-            autocast=self.autocast,
-            name=self.point.name,
-        )
-
 
 def prepare(config: BenchConfig, device: torch.device) -> Run:
     """Resolves the operating point and opens the data."""
@@ -143,7 +131,15 @@ def compare_steps(
 
 def step_call(run: Run, batches: Sequence[Batch], directory: Path) -> Call:
     """One training step on batches read before, without log and checkpoint."""
-    trainer = run.trainer(directory)
+    trainer = Trainer(
+        run.config,
+        run.modules(),
+        run.images,
+        directory=directory,
+        device=run.device,
+        autocast=run.autocast,
+        name=run.point.name,
+    )
 
     def call() -> None:
         trainer.step_on(batches[trainer.step % len(batches)])

@@ -34,13 +34,10 @@ class Size(NamedTuple):
         return f"{self.name}, V=2^{self.bits}"
 
 
-def _sizes(*bits: int) -> list[Size]:
-    return [Size(number, name) for number in bits for name in METHODS]
-
-
+_SIZES = [Size(bits, name) for bits in (10, 13, 16) for name in METHODS]
 GRIDS = {
-    "small": Grid(_sizes(10, 13), rounds=9, size_seconds=1.0, seconds=60.0),
-    "full": Grid(_sizes(10, 13, 16), rounds=15, size_seconds=10.0, seconds=300.0),
+    "small": Grid(_SIZES[: 2 * len(METHODS)], rounds=9, size_seconds=1.0, seconds=60.0),
+    "full": Grid(_SIZES, rounds=15, size_seconds=10.0, seconds=300.0),
 }
 
 
@@ -69,12 +66,12 @@ def compare(
     pair: Pair, bits: int, grid: Grid[Size], device: torch.device
 ) -> dict[str, Measurement]:
     """Ours and theirs on the same latents, with the same gradient of what comes out."""
-    latents, upstream = _drawn(pair, device)
     needed = pair.copies * _IMAGES * _SIDE**2 * 2**bits * 4
     contenders = {
-        OURS: Contender(lambda: our_pass(pair.ours, latents, upstream, update=pair.updates)),
+        OURS: Contender(functools.partial(_make_call, pair, device)),
         PEER: Contender(
-            lambda: their_pass(pair.theirs, latents, upstream), lambda: over_memory(needed, device)
+            lambda: their_pass(pair.theirs, *_drawn(pair, device)),
+            refusal=lambda: over_memory(needed, device),
         ),
     }
     # the first call of a module builds, imports and compiles

@@ -74,13 +74,13 @@ def test_a_method_without_ten_bits_takes_its_nearest():
 
 def test_two_runs_do_the_trainer_s_steps_on_the_same_batches(words, tmp_path, monkeypatch):
     trainers = []
-    original = steps.Run.trainer
+    original = steps.Trainer
 
-    def recorded(run, directory):
-        trainers.append(original(run, directory))
+    def recorded(*arguments, **options):
+        trainers.append(original(*arguments, **options))
         return trainers[-1]
 
-    monkeypatch.setattr(steps.Run, "trainer", recorded)
+    monkeypatch.setattr(steps, "Trainer", recorded)
     run = prepare(configuration("vq", "recipe=smoke", *words), CPU)
     state = torch.get_rng_state()
     with torch.random.fork_rng():
