@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.speed.comparison import LONG_SECONDS
 from bench.speed.meter import peak_flops_per_second, synchronize, timed
-from bench.speed.page import Call, Section, Target, duration, say
+from bench.speed.page import Call, MakeCall, Section, Target, duration, say
 from bench.training.flops import flop_counter
 
 _TEXT = """The call behind each target that was not reached, in torch's profiler: its time without
@@ -49,7 +49,7 @@ class Profile:
 def where_time_goes(sections: Sequence[Section], device: torch.device) -> list[Section]:
     """The section; empty if no target with a call to show was missed."""
     targets = [target for section in sections for target in section.targets]
-    missed = [target for target in targets if target.reached is False and target.make_call]
+    missed = [(t, t.make_call) for t in targets if t.reached is False and t.make_call]
     if not missed:
         return []
     peak = peak_flops_per_second(device, torch.float32)
@@ -59,7 +59,7 @@ def where_time_goes(sections: Sequence[Section], device: torch.device) -> list[S
         most=_MAX_LISTED,
         rest="the time between kernels" if on_gpu else "the time of Python and of other libraries",
     )
-    return [Section("Where time goes", text, [_row(target, device, peak) for target in missed])]
+    return [Section("Where time goes", text, [_row(*call, device, peak) for call in missed])]
 
 
 def profiled(call: Call, device: torch.device) -> Profile:
@@ -88,11 +88,10 @@ def profiled(call: Call, device: torch.device) -> Profile:
     )
 
 
-def _row(target: Target, device: torch.device, peak: float) -> dict[str, str]:
+def _row(target: Target, make_call: MakeCall, device: torch.device, peak: float) -> dict[str, str]:
     say(f"profile: {target.what}")
-    assert target.make_call
     with torch.random.fork_rng():
-        call = profiled(target.make_call(), device)
+        call = profiled(make_call(), device)
     largest = [
         f"`{name[:_MAX_NAME]}` x {call.counts[name]}: {share:.0%}"
         for name, share in list(call.shares.items())[:_MAX_LISTED]
