@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.speed.comparison import Contender, Grid, Measurement, measure, over_memory
+from bench.speed.comparison import Grid, Measurement, RefusalError, check_memory, measure
 from bench.speed.meter import peak_flops_per_second, timed
 from bench.speed.page import Call, Section, Target, megabytes, say, times
 from bench.speed.peers import COPIES, OURS, PEER, Search, searches
@@ -107,10 +107,7 @@ def compare(
     """All searches on the same latents and codes; every result is checked."""
     latents, codes = size.drawn(device)
     calls = {
-        name: Contender(
-            functools.partial(search, latents, codes),
-            refusal=functools.partial(_refusal, name, search, latents, codes),
-        )
+        name: functools.partial(_checked, name, search, latents, codes)
         for name, search in contenders.items()
     }
     cells = measure(calls, grid, device)
@@ -200,17 +197,15 @@ def _row(size: Size, cells: Mapping[str, Measurement]) -> dict[str, str]:
     return row if ratio is None else row | {"ours / fastest peer": f"{ratio:.2f}"}
 
 
-def _refusal(name: str, search: Search, latents: Tensor, codes: Tensor) -> str:
-    """Why a search should not begin: the memory or the time that it would take."""
+def _checked(name: str, search: Search, latents: Tensor, codes: Tensor) -> Call:
+    """Refuses a search for the memory or the time that it would take."""
     pairs = len(latents) * len(codes)
-    refusal = over_memory(COPIES.get(name, 0) * pairs * 4, latents.device)
-    if refusal or pairs <= _PROBE_NUMBERS:
-        return refusal
-    for share in _PROBE_SHARES:
+    check_memory(COPIES.get(name, 0) * pairs * 4, latents.device)
+    for share in _PROBE_SHARES if pairs > _PROBE_NUMBERS else ():
         rows = max(1, len(latents) // share)
         seconds = timed(search(latents[:rows], codes), latents.device)[0]
         if seconds * len(latents) / rows <= LIMIT_SECONDS:
-            return ""
-        if seconds > LIMIT_SECONDS / min(_PROBE_SHARES):
             break
-    return f"> {LIMIT_SECONDS:.0f} s"
+        if seconds > LIMIT_SECONDS / min(_PROBE_SHARES) or share == _PROBE_SHARES[-1]:
+            raise RefusalError(f"> {LIMIT_SECONDS:.0f} s")
+    return search(latents, codes)

@@ -9,7 +9,7 @@ leave cold caches and sleeping threads.
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -72,18 +72,8 @@ class Grid(Generic[Size]):
         return f" Left out for lack of time: the last {total - measured} of {total} sizes."
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One way to do the work.
-
-    Attributes:
-        make_call: prepares the call that is timed. Raises ImportError where a library is not
-            installed.
-        refusal: why the call should not begin, e.g. `over_memory`; empty if it should.
-    """
-
-    make_call: MakeCall
-    refusal: Callable[[], str] = str
+class RefusalError(RuntimeError):
+    """A call should not begin; the message says why."""
 
 
 @dataclass
@@ -127,7 +117,7 @@ class Measurement:
 
 
 def measure(
-    contenders: Mapping[str, Contender],
+    contenders: Mapping[str, MakeCall],
     grid: Grid[Any],
     device: torch.device,
     *,
@@ -140,7 +130,8 @@ def measure(
     """First calls one after another, then turns.
 
     Args:
-        contenders: by name, in the order of their turns.
+        contenders: by name, in the order of their turns, what prepares the call that is timed. It
+            raises ImportError where a library is not installed, and RefusalError.
         grid: rounds and their seconds.
         device: where all contenders compute.
         warm_up: calls of each contender before its first measured call.
@@ -152,25 +143,23 @@ def measure(
     measurements, calls = {name: Measurement() for name in contenders}, {}
     for name, measurement in measurements.items():
         try:
-            measurement.note = contenders[name].refusal()
-            if measurement.note:
-                continue
-            call = contenders[name].make_call()
+            call = contenders[name]()
             for _ in range(warm_up):
                 call()
             seconds, measurement.extra_bytes, result = with_extra_peak(call, device)
         except ImportError:
             measurement.note = "not installed"
-            continue
+        except RefusalError as refusal:
+            measurement.note = str(refusal)
         except Exception as error:
             if name in required:
                 raise
             measurement.note = "failed"
             say(f"  {name} failed: {type(error).__name__}: {error}")
-            continue
-        measurement.seconds, measurement.results = [seconds], [result]
-        if not (once and seconds >= LONG_SECONDS):
-            calls[name] = call
+        else:
+            measurement.seconds, measurement.results = [seconds], [result]
+            if not (once and seconds >= LONG_SECONDS):
+                calls[name] = call
     for done in grid.turns(stop or StopRequest()):
         for name, call in calls.items():
             seconds, result = timed(call, device, repeat=repeat)
@@ -182,6 +171,11 @@ def measure(
     return measurements
 
 
-def over_memory(needed: int, device: torch.device) -> str:
-    """Why a call that needs so many bytes should not begin; empty where they are free."""
-    return f"needs {needed / 1e9:,.0f} GB" if needed > memory_limit(device) else ""
+def check_memory(needed: int, device: torch.device) -> None:
+    """Refuses a call that needs so many bytes.
+
+    Raises:
+        RefusalError: they are not free.
+    """
+    if needed > memory_limit(device):
+        raise RefusalError(f"needs {needed / 1e9:,.0f} GB")

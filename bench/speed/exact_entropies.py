@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bench.speed.comparison import Contender, Grid, Measurement, measure
-from bench.speed.page import Call, Section, Target, duration, megabytes, say, times
+from bench.speed.comparison import Grid, Measurement, measure
+from bench.speed.page import Call, MakeCall, Section, Target, duration, megabytes, say, times
 from bench.speed.peers import OURS, PEER, vector_quantize_pytorch
 from bench.training.interrupt import StopRequest
 from quantizers.parts.entropy import bit_entropies
@@ -51,9 +52,9 @@ def section(grid: Grid[Size], device: torch.device, stop: StopRequest) -> Sectio
     latents = _SCALE * torch.randn(size.tokens, size.bits, generator=generator)
     latents = latents.to(device).requires_grad_()
     few = latents.detach()[: size.few].clone().requires_grad_()
-    contenders = {
-        OURS: Contender(lambda: lambda: _ours(latents)),
-        PEER: Contender(lambda: _their_call(size.bits, few)),
+    contenders: dict[str, MakeCall] = {
+        OURS: lambda: partial(_ours, latents),
+        PEER: lambda: _their_call(size.bits, few),
     }
     of_few = _ours(few)  # this call also compiles
     measured = measure(contenders, grid, device, required=[OURS])

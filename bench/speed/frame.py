@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from bench.command_line import UsageError
-from bench.speed.comparison import Contender, Grid
+from bench.speed.comparison import Grid
 from bench.speed.judge_time import pictures
 from bench.speed.meter import peak_flops_per_second
 from bench.speed.page import Call, Section, duration, say
@@ -78,8 +78,8 @@ def loader_section(
         files = _run(device, *overrides, "data=folder", f"data.root={folder}")
         count = 2 * (WARM_UP + grid.rounds)
         others = {
-            run.config.data.name: Contender(partial(_read_call, run, count)),
-            f"JPEG files of {_JPEG_SIDE} px": Contender(partial(_read_call, files, count)),
+            run.config.data.name: partial(_read_call, run, count),
+            f"JPEG files of {_JPEG_SIDE} px": partial(_read_call, files, count),
         }
         cells = compare_steps({"step": run}, grid, others=others, required=["step", *others])
     recipe, step = run.config.recipe, cells.pop("step").median

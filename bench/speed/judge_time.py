@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.evaluate import choose_perceptual_metric, evaluate
 from bench.metrics import CodebookStatistics
 from bench.metrics.extractor import choose_extractor
-from bench.speed.comparison import Contender, Grid, measure
+from bench.speed.comparison import Grid, measure
 from bench.speed.page import Section, Target, duration, megabytes, say
 from bench.training.interrupt import StopRequest
 
@@ -41,7 +41,7 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
         perceptual=perceptual,
         device=device,
     )
-    cell = measure({"judge": Contender(lambda: judge)}, grid, device, required=["judge"])["judge"]
+    cell = measure({"judge": lambda: judge}, grid, device, required=["judge"])["judge"]
     if not all(map(math.isfinite, cell.results[0].metrics.values())):
         raise ArithmeticError(f"the judge found {cell.results[0].metrics}")
     row = {

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from bench.speed.comparison import Contender, Grid, measure
+from bench.speed.comparison import Grid, measure
 from bench.speed.page import Section, Target, duration, say
 from bench.training.interrupt import StopRequest
 
@@ -37,8 +37,7 @@ def section(grid: Grid[str], device: torch.device, stop: StopRequest) -> Section
     say(f"startup: {grid.rounds} rounds of fresh processes")
     with tempfile.TemporaryDirectory() as bytecode:
         contenders = {
-            name: Contender(partial(partial, run, bytecode, *words))
-            for name, words in _PROCESSES.items()
+            name: partial(partial, run, bytecode, *words) for name, words in _PROCESSES.items()
         }
         measured = measure(
             contenders, grid, torch.device("cpu"), once=False, required=list(contenders)

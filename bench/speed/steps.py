@@ -16,8 +16,8 @@ from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig
 from bench.data import Batch, ImageSet, load_data, training_batches
-from bench.speed.comparison import Contender, Grid, Measurement, measure
-from bench.speed.page import Call
+from bench.speed.comparison import Grid, Measurement, measure
+from bench.speed.page import Call, MakeCall
 from bench.training.interrupt import StopRequest
 from bench.training.networks import Modules, build_modules
 from bench.training.seeds import stream_seed
@@ -92,7 +92,7 @@ def compare_steps(
     runs: Mapping[str, Run],
     grid: Grid[Any],
     *,
-    others: Mapping[str, Contender] | None = None,
+    others: Mapping[str, MakeCall] | None = None,
     repeat: int = 1,
     required: Sequence[str] = (),
     stop: StopRequest | None = None,
@@ -112,7 +112,7 @@ def compare_steps(
         deferred_finite_checks() if on_cuda else nullcontext(lambda: None) as check_latents,
     ):
         steps = {
-            label: Contender(functools.partial(step_call, run, batches, Path(folder) / str(number)))
+            label: functools.partial(step_call, run, batches, Path(folder) / str(number))
             for number, (label, run) in enumerate(runs.items())
         }
         measured = measure(

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.speed.comparison import Contender, Grid, Measurement, measure, over_memory
+from bench.speed.comparison import Grid, Measurement, check_memory, measure
 from bench.speed.counterparts import METHODS, Pair, pair_of
-from bench.speed.page import Call, Section, Target, duration, times
+from bench.speed.page import Call, MakeCall, Section, Target, duration, times
 from bench.speed.peers import OURS, PEER
 from bench.speed.steps import our_pass
 from bench.training.interrupt import StopRequest
@@ -66,14 +66,13 @@ def compare(
     pair: Pair, bits: int, grid: Grid[Size], device: torch.device
 ) -> dict[str, Measurement]:
     """Ours and theirs on the same latents, with the same gradient of what comes out."""
-    needed = pair.copies * _IMAGES * _SIDE**2 * 2**bits * 4
-    contenders = {
-        OURS: Contender(functools.partial(_make_call, pair, device)),
-        PEER: Contender(
-            lambda: their_pass(pair.theirs, *_drawn(pair, device)),
-            refusal=lambda: over_memory(needed, device),
-        ),
-    }
+
+    def make_their_call() -> Call:
+        check_memory(pair.copies * _IMAGES * _SIDE**2 * 2**bits * 4, device)
+        return their_pass(pair.theirs, *_drawn(pair, device))
+
+    make_our_call = functools.partial(_make_call, pair, device)
+    contenders: dict[str, MakeCall] = {OURS: make_our_call, PEER: make_their_call}
     # the first call of a module builds, imports and compiles
     return measure(contenders, grid, device, warm_up=1)
 
@@ -121,7 +120,7 @@ def _floor(grid: Grid[Size], device: torch.device) -> float:
     """Seconds of a pass that quantizes nothing: the check of the latent, autograd and the sum."""
     none = build("none", latent_channels=8).train()
     make_call = functools.partial(_make_call, Pair(none, none, copies=0), device)
-    return measure({"none": Contender(make_call)}, grid, device)["none"].median
+    return measure({"none": make_call}, grid, device)["none"].median
 
 
 def _make_call(pair: Pair, device: torch.device) -> Call:

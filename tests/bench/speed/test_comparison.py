@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from bench.speed import comparison as module
-from bench.speed.comparison import Contender, Grid, Measurement, measure, over_memory
+from bench.speed.comparison import Grid, Measurement, RefusalError, check_memory, measure
 from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 
 
 def compare(rounds=3, seconds=10.0, stop=None, **calls):
-    contenders = {name: Contender(lambda call=call: call) for name, call in calls.items()}
+    contenders = {name: lambda call=call: call for name, call in calls.items()}
     return measure(contenders, Grid((), rounds, seconds), CPU, stop=stop)
 
 
@@ -49,7 +49,7 @@ def test_a_long_call_is_made_once_unless_it_must_take_turns(monkeypatch):
     monkeypatch.setattr(module, "LONG_SECONDS", 0.0)
     for once, expected in ((True, 1), (False, 4)):
         calls = []
-        contenders = {"long": Contender(lambda calls=calls: lambda: calls.append(time.sleep(0.03)))}
+        contenders = {"long": lambda calls=calls: lambda: calls.append(time.sleep(0.03))}
         measure(contenders, Grid((), 3), CPU, once=once)
         assert len(calls) == expected
 
@@ -62,10 +62,10 @@ def test_what_is_not_installed_refused_or_broken_is_noted_and_the_others_go_on(c
         raise RuntimeError("no kernel")
 
     contenders = {
-        "missing": Contender(missing),
-        "refused": Contender(lambda: pytest.fail("prepared"), lambda: "needs 77 GB"),
-        "broken": Contender(lambda: broken),
-        "right": Contender(lambda: lambda: 7),
+        "missing": missing,
+        "refused": lambda: check_memory(77 * 10**9, CPU),
+        "broken": lambda: broken,
+        "right": lambda: lambda: 7,
     }
     cells = measure(contenders, Grid((), 1), CPU)
     assert [str(cell) for cell in list(cells.values())[:3]] == [
@@ -80,8 +80,9 @@ def test_what_is_not_installed_refused_or_broken_is_noted_and_the_others_go_on(c
 
 def test_what_needs_more_than_the_free_memory_is_refused(monkeypatch):
     monkeypatch.setattr(module, "memory_limit", lambda device: 10**9)
-    assert over_memory(10**9, CPU) == ""
-    assert over_memory(77 * 10**9, CPU) == "needs 77 GB"
+    check_memory(10**9, CPU)
+    with pytest.raises(RefusalError, match="needs 77 GB"):
+        check_memory(77 * 10**9, CPU)
 
 
 def test_a_measurement_without_time_or_with_wrong_rows_loses():
