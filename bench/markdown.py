@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table; the keys of the rows are the column heads."""
+    """A Markdown table; the keys of the rows are the column heads, and a missing one is `-`."""
     return _table(rows, "pipe")
 
 
@@ -16,5 +16,5 @@ def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str]], style: str) -> str:
-    frame = pd.DataFrame(list(rows))
+    frame = pd.DataFrame(list(rows)).fillna("-")
     return str(frame.to_markdown(index=False, tablefmt=style, disable_numparse=True))

@@ -25,7 +25,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic_files import write_text
@@ -43,6 +42,7 @@ from bench.training.interrupt import StopRequest
 if TYPE_CHECKING:
     import torch
 
+    from bench.speed.comparison import Grid
     from bench.speed.page import Section
 
 SECTIONS = (
@@ -82,26 +82,44 @@ def _run(command: str, options: Options) -> int:
     from bench.conf import plugins
     from bench.conf.methods import chosen
     from bench.provenance import device_name, flush_denormals
+    from bench.speed.page import Section, markdown, say
+    from bench.speed.profile import where_time_goes
 
     flush_denormals()
     plugins.load(options.listed("plugins"))
-    quantizers = chosen(options["quantizer"])
-    path = options.folder("leaderboards") / _file_name(device_name(device), device.type, grid)
-    page = _Page(path, command, device_name(device), _facts(device))
+    measurements = _sections(chosen(options["quantizer"]))
+    gpu_or_cpu = device_name(device)
+    path = options.folder("leaderboards") / _file_name(gpu_or_cpu, device.type, grid)
+    facts = _facts(device)
+    page: list[Section] = []
+    failed = False
     with StopRequest() as stop:
-        sections = _sections(grid, device, stop, quantizers)
-        for name in SECTIONS:
-            if name in names and not stop.requested:
-                page.measure(name, sections[name])
-        if not stop.requested:
-            page.explain(device)
+        for name in [*(name for name in SECTIONS if name in names), "profile"]:
+            if stop.requested:
+                break
+            started = time.perf_counter()
+            try:
+                if name == "profile":
+                    page += where_time_goes(page, device)
+                else:
+                    section, grids = measurements[name]
+                    page.append(section(grids[grid], device, stop))
+            except Exception as error:
+                failed = True
+                message = f"{type(error).__name__}: {error}"
+                page.append(Section(name.capitalize(), f"Failed: {message}"))
+                say(f"{name} failed: {message}")
+            say(f"{name}: {time.perf_counter() - started:.0f} s")
+            facts["load average at the end"] = _load()
+            write_text(path, markdown(page, command=command, device=gpu_or_cpu, facts=facts))
     print(f"written: {path}")
-    return INTERRUPTED if stop.requested else FAILED if page.failed else DONE
+    return INTERRUPTED if stop.requested else FAILED if failed else DONE
 
 
 def _sections(
-    grid: str, device: "torch.device", stop: StopRequest, quantizers: Sequence[str]
-) -> "dict[str, Callable[[], Section]]":
+    quantizers: Sequence[str],
+) -> "dict[str, tuple[Callable[..., Section], Mapping[str, Grid[Any]]]]":
+    """By name: what measures a section, and its grids."""
     from bench.speed import (
         code_search,
         exact_entropies,
@@ -113,56 +131,17 @@ def _sections(
     )
 
     training = partial(training_step.section, quantizers=quantizers)
-    larger = partial(training_step.larger_section, quantizers=quantizers)
-    sections: dict[str, tuple[Callable[..., Section], Mapping[str, Any]]] = {
+    return {
         "search": (code_search.section, code_search.GRIDS),
         "methods": (whole_quantizers.section, whole_quantizers.GRIDS),
         "entropy": (exact_entropies.section, exact_entropies.GRIDS),
         "training": (training, training_step.GRIDS),
-        "larger": (larger, training_step.LARGER_GRIDS),
+        "larger": (partial(training, larger=True), training_step.LARGER_GRIDS),
         "frame": (frame.frame_section, frame.GRIDS),
         "judge": (judge_time.section, judge_time.GRIDS),
         "startup": (startup.section, startup.GRIDS),
         "loader": (frame.loader_section, frame.GRIDS),
     }
-    return {
-        name: partial(section, grids[grid], device, stop)
-        for name, (section, grids) in sections.items()
-    }
-
-
-class _Page:
-    """The page while it grows; on disk it is always complete."""
-
-    def __init__(self, path: Path, command: str, device: str, facts: dict[str, Any]) -> None:
-        self.failed = False
-        self._path, self._command, self._device, self._facts = path, command, device, facts
-        self._sections: list[Section] = []
-
-    def measure(self, name: str, measurement: "Callable[[], Section | None]") -> None:
-        """Adds a section, or a line on why it failed."""
-        from bench.speed.page import Section, markdown, say
-
-        started = time.perf_counter()
-        try:
-            section = measurement()
-        except Exception as error:
-            self.failed = True
-            message = f"{type(error).__name__}: {error}"
-            section = Section(name.capitalize(), f"Failed: {message}")
-            say(f"{name} failed: {message}")
-        say(f"{name}: {time.perf_counter() - started:.0f} s")
-        self._sections += [section] if section else []
-        facts = self._facts | {"load average at the end": _load()}
-        text = markdown(self._sections, command=self._command, device=self._device, facts=facts)
-        write_text(self._path, text)
-
-    def explain(self, device: "torch.device") -> None:
-        """Adds profiles of the calls that miss their targets."""
-        from bench.speed.profile import where_time_goes
-
-        targets = [target for section in self._sections for target in section.targets]
-        self.measure("profile", lambda: where_time_goes(targets, device))
 
 
 def _facts(device: "torch.device") -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.speed.clock import peak_flops_per_second, timed
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement, over_memory
+from bench.speed.comparison import Grid, Measurement, RefusalError, check_memory, measure
+from bench.speed.meter import peak_flops_per_second, timed
 from bench.speed.page import Call, Section, Target, megabytes, say, times
 from bench.speed.peers import COPIES, OURS, PEER, Search, searches
 from bench.speed.referee import wrong_rows
@@ -50,9 +50,9 @@ class Size:
         codes = torch.randn(self.codes, self.channels, generator=generator)
         return latents.to(device), codes.to(device)
 
-    def make_call(self, device: torch.device) -> Call:
-        """Our search at this size, as it is timed."""
-        return _ours(self, *self.drawn(device))
+    def our_call(self, latents: Tensor, codes: Tensor) -> Call:
+        """Our search, as it is timed."""
+        return lambda: nearest(latents, codes, spherical=self.spherical)
 
 
 def sizes(tokens: tuple[int, ...], codes: tuple[int, ...], channels: tuple[int, ...]) -> list[Size]:
@@ -63,18 +63,11 @@ def sizes(tokens: tuple[int, ...], codes: tuple[int, ...], channels: tuple[int, 
     )
 
 
+_SMALL = sizes((1024, 16384), (1 << 10, 1 << 13), (8, 64))
+_FULL = sizes((1024, 16384, 262144), (1 << 10, 1 << 13, 1 << 16, 1 << 18), (1, 2, 4, 8, 16, 64))
 GRIDS = {
-    "small": Grid(sizes((1024, 16384), (1 << 10, 1 << 13), (8, 64)), 15, 5.0, 100.0),
-    "full": Grid(
-        sizes(
-            (1024, 16384, 262144),
-            (1 << 10, 1 << 13, 1 << 16, 1 << 18),
-            (1, 2, 4, 8, 16, 64),
-        ),
-        rounds=15,
-        size_seconds=10.0,
-        seconds=1400.0,
-    ),
+    "small": Grid(_SMALL, rounds=15, size_seconds=5.0, seconds=100.0),
+    "full": Grid(_FULL, rounds=15, size_seconds=10.0, seconds=1400.0),
 }
 QUERIES = (Size(1_000_000, 1 << 18, 1), Size(1_000_000, 1 << 18, 2, spherical=True))
 
@@ -92,9 +85,8 @@ def section(grid: Grid[Size], device: torch.device, stop: StopRequest) -> Sectio
     for size in QUERIES:
         if not stop.requested:
             say(f"search: {size}, only ours")
-            ours: Search = functools.partial(_ours, size)
-            queries[size] = compare(size, {OURS: ours}, grid, device)
-    rows = [_row(size, cells, contenders) for size, cells in (results | queries).items()]
+            queries[size] = compare(size, {OURS: size.our_call}, grid, device)
+    rows = [_row(size, cells) for size, cells in (results | queries).items()]
     text = _TEXT.format(peer=PEER, limit=LIMIT_SECONDS) + grid.left_out(len(results))
     fast = [query_target(size, cells[OURS]) for size, cells in queries.items()]
     return Section("Nearest-code search", text, rows, [*targets(results, device), *fast])
@@ -114,18 +106,11 @@ def compare(
 ) -> dict[str, Measurement]:
     """All searches on the same latents and codes; every result is checked."""
     latents, codes = size.drawn(device)
-    cells = Comparison(
-        {
-            name: Contender(
-                functools.partial(search, latents, codes),
-                refusal=functools.partial(_refusal, name, search, latents, codes),
-            )
-            for name, search in contenders.items()
-        },
-        device,
-        rounds=grid.rounds,
-        seconds=grid.size_seconds,
-    ).measure()
+    calls = {
+        name: functools.partial(_checked, name, search, latents, codes)
+        for name, search in contenders.items()
+    }
+    cells = measure(calls, grid, device)
     answers = [
         (cell, indices)
         for cell in cells.values()
@@ -156,7 +141,7 @@ def targets(results: Results, device: torch.device) -> list[Target]:
     On CUDA against two peers at large codebooks, and against a float32 product of the same work:
     the product takes longer than the memory traffic, so it is the bound.
     """
-    calls = {str(size): functools.partial(size.make_call, device) for size in results}
+    calls = {str(size): functools.partial(_make_call, size, device) for size in results}
 
     def faster(peer: str, limit: float, least_codes: int = 0) -> Target:
         ratios = {
@@ -197,34 +182,30 @@ def query_target(size: Size, cell: Measurement) -> Target:
     return Target(what, str(cell), cell.right and cell.median <= 0.5)
 
 
-def _ours(size: Size, latents: Tensor, codes: Tensor) -> Call:
-    return lambda: nearest(latents, codes, spherical=size.spherical)
+def _make_call(size: Size, device: torch.device) -> Call:
+    return size.our_call(*size.drawn(device))
 
 
-def _row(
-    size: Size, cells: Mapping[str, Measurement], contenders: Mapping[str, Search]
-) -> dict[str, str]:
-    ratio = over_fastest(cells)
-    return {
+def _row(size: Size, cells: Mapping[str, Measurement]) -> dict[str, str]:
+    row = {
         "N": f"{size.tokens:,}",
         "V": f"{size.codes:,}",
         "d": f"{size.channels}{', spherical' if size.spherical else ''}",
-        **{name: str(cells.get(name, "-")) for name in contenders},
-        "ours / fastest peer": "-" if ratio is None else f"{ratio:.2f}",
+        **{name: str(cell) for name, cell in cells.items()},
     }
+    ratio = over_fastest(cells)
+    return row if ratio is None else row | {"ours / fastest peer": f"{ratio:.2f}"}
 
 
-def _refusal(name: str, search: Search, latents: Tensor, codes: Tensor) -> str:
-    """Why a search should not begin: the memory or the time that it would take."""
+def _checked(name: str, search: Search, latents: Tensor, codes: Tensor) -> Call:
+    """Refuses a search for the memory or the time that it would take."""
     pairs = len(latents) * len(codes)
-    refusal = over_memory(COPIES.get(name, 0) * pairs * 4, latents.device)
-    if refusal or pairs <= _PROBE_NUMBERS:
-        return refusal
-    for share in _PROBE_SHARES:
+    check_memory(COPIES.get(name, 0) * pairs * 4, latents.device)
+    for share in _PROBE_SHARES if pairs > _PROBE_NUMBERS else ():
         rows = max(1, len(latents) // share)
         seconds = timed(search(latents[:rows], codes), latents.device)[0]
         if seconds * len(latents) / rows <= LIMIT_SECONDS:
-            return ""
-        if seconds > LIMIT_SECONDS / min(_PROBE_SHARES):
             break
-    return f"> {LIMIT_SECONDS:.0f} s"
+        if seconds > LIMIT_SECONDS / min(_PROBE_SHARES) or share == _PROBE_SHARES[-1]:
+            raise RefusalError(f"> {LIMIT_SECONDS:.0f} s")
+    return search(latents, codes)

@@ -9,15 +9,14 @@ leave cold caches and sleeping threads.
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
 
-from bench.speed.clock import timed
-from bench.speed.memory import memory_limit, with_extra_peak
-from bench.speed.page import Call, MakeCall, duration, megabytes, say
+from bench.speed.meter import memory_limit, timed, with_extra_peak
+from bench.speed.page import MakeCall, duration, megabytes, say
 from bench.training.interrupt import StopRequest
 
 Size = TypeVar("Size")
@@ -55,6 +54,16 @@ class Grid(Generic[Size]):
             say(f"{name}: {size}")
             yield size
 
+    def turns(self, stop: StopRequest) -> Iterator[int]:
+        """The rounds at one size, until time is up or Ctrl-C came."""
+        started = time.perf_counter()
+        for done in range(self.rounds):
+            passed = time.perf_counter() - started
+            late = done >= _MIN_ROUNDS and passed + passed / done > self.size_seconds
+            if late or (done and stop.requested):
+                return
+            yield done
+
     def left_out(self, measured: int) -> str:
         """A sentence for the page on what `within` did not yield."""
         total = len(self.sizes)
@@ -63,20 +72,8 @@ class Grid(Generic[Size]):
         return f" Left out for lack of time: the last {total - measured} of {total} sizes."
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One way to do the work.
-
-    Attributes:
-        make_call: prepares the call that is timed. Raises ImportError where a library is not
-            installed.
-        refusal: why the call should not begin, e.g. `over_memory`; empty if it should.
-        own_seconds: reads the time from the result of a call that times itself.
-    """
-
-    make_call: MakeCall
-    refusal: Callable[[], str] = str
-    own_seconds: Callable[[Any], float] | None = None
+class RefusalError(RuntimeError):
+    """A call should not begin; the message says why."""
 
 
 @dataclass
@@ -119,83 +116,66 @@ class Measurement:
         return f"{text}, wrong in {self.wrong:,} rows" if self.wrong else text
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Contenders that do the same work on the same device.
+def measure(
+    contenders: Mapping[str, MakeCall],
+    grid: Grid[Any],
+    device: torch.device,
+    *,
+    warm_up: int = 0,
+    repeat: int = 1,
+    once: bool = True,
+    required: Sequence[str] = (),
+    stop: StopRequest | None = None,
+) -> dict[str, Measurement]:
+    """First calls one after another, then turns.
 
-    Attributes:
-        contenders: by name, in the order of their turns.
-        rounds, seconds: as `rounds` and `size_seconds` of a grid.
+    Args:
+        contenders: by name, in the order of their turns, what prepares the call that is timed. It
+            raises ImportError where a library is not installed, and RefusalError.
+        grid: rounds and their seconds.
+        device: where all contenders compute.
         warm_up: calls of each contender before its first measured call.
         repeat: calls timed together without synchronizing in between.
         once: call a contender only once if that takes `LONG_SECONDS` or more.
-        required: contenders whose errors are raised; those of others are only noted.
+        required: contenders whose errors are raised; the errors of others are only noted.
+        stop: ends the turns after a round.
     """
-
-    contenders: Mapping[str, Contender]
-    device: torch.device
-    rounds: int
-    seconds: float = math.inf
-    warm_up: int = 0
-    repeat: int = 1
-    once: bool = True
-    required: Sequence[str] = ()
-
-    def measure(self, stop: StopRequest | None = None) -> dict[str, Measurement]:
-        """First calls one after another, then turns; a stop ends the turns after a round."""
-        measurements = {name: Measurement() for name in self.contenders}
-        calls = {}
-        for name, measurement in measurements.items():
-            call = self._first_call(name, measurement)
-            if call and not (self.once and measurement.median >= LONG_SECONDS):
-                calls[name] = call
-        self._in_turns(calls, measurements, stop or StopRequest())
-        return measurements
-
-    def _first_call(self, name: str, measurement: Measurement) -> Call | None:
-        contender = self.contenders[name]
+    measurements, calls = {name: Measurement() for name in contenders}, {}
+    for name, measurement in measurements.items():
         try:
-            measurement.note = contender.refusal()
-            if measurement.note:
-                return None
-            call = contender.make_call()
-            for _ in range(self.warm_up):
+            call = contenders[name]()
+            for _ in range(warm_up):
                 call()
-            seconds, measurement.extra_bytes, result = with_extra_peak(call, self.device)
+            seconds, measurement.extra_bytes, result = with_extra_peak(call, device)
         except ImportError:
             measurement.note = "not installed"
-            return None
+        except RefusalError as refusal:
+            measurement.note = str(refusal)
         except Exception as error:
-            if name in self.required:
+            if name in required:
                 raise
             measurement.note = "failed"
             say(f"  {name} failed: {type(error).__name__}: {error}")
-            return None
-        measurement.seconds, measurement.results = [seconds], [result]
-        return call
-
-    def _in_turns(
-        self, calls: Mapping[str, Call], measurements: Mapping[str, Measurement], stop: StopRequest
-    ) -> None:
-        started = time.perf_counter()
-        for done in range(1, self.rounds + 1):
-            for name, call in calls.items():
-                seconds, result = self._timed(call, self.contenders[name])
-                measurement = measurements[name]
-                measurement.seconds = [*(measurement.seconds if done > 1 else ()), seconds]
-                measurement.results.append(result)
-            passed = time.perf_counter() - started
-            late = done >= _MIN_ROUNDS and passed + passed / done > self.seconds
-            if late or stop.requested:
-                return
-
-    def _timed(self, call: Call, contender: Contender) -> tuple[float, Any]:
-        seconds, result = timed(call, self.device, repeat=self.repeat)
-        if seconds * self.repeat < _SHORT_SECONDS:
-            seconds, result = timed(call, self.device, pause=0.0, repeat=self.repeat)
-        return contender.own_seconds(result) if contender.own_seconds else seconds, result
+        else:
+            measurement.seconds, measurement.results = [seconds], [result]
+            if not (once and seconds >= LONG_SECONDS):
+                calls[name] = call
+    for done in grid.turns(stop or StopRequest()):
+        for name, call in calls.items():
+            seconds, result = timed(call, device, repeat=repeat)
+            if seconds * repeat < _SHORT_SECONDS:
+                seconds, result = timed(call, device, pause=0.0, repeat=repeat)
+            measurement = measurements[name]
+            measurement.seconds = [*(measurement.seconds if done else ()), seconds]
+            measurement.results.append(result)
+    return measurements
 
 
-def over_memory(needed: int, device: torch.device) -> str:
-    """Why a call that needs so many bytes should not begin; empty where they are free."""
-    return f"needs {needed / 1e9:,.0f} GB" if needed > memory_limit(device) else ""
+def check_memory(needed: int, device: torch.device) -> None:
+    """Refuses a call that needs so many bytes.
+
+    Raises:
+        RefusalError: they are not free.
+    """
+    if needed > memory_limit(device):
+        raise RefusalError(f"needs {needed / 1e9:,.0f} GB")

@@ -5,34 +5,20 @@ gradient a codebook that is compared by direction; there its codes stay frozen, 
 gradient that ours computes.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
 
 from bench.speed.peers import vector_quantize_pytorch
 from quantizers import Quantizer, build
 
 _CHANNELS = 8
 _LEVELS = {10: (8, 8, 4, 4), 13: (8, 8, 8, 4, 4), 16: (8, 8, 8, 8, 4, 4)}
-_BY_GRADIENT = {
-    "learnable_codebook": True,
-    "ema_update": False,
-    "rotation_trick": False,
-    "commitment_weight": 1.0,
-}
-_BY_AVERAGE = {"decay": 0.99, "rotation_trick": False, "commitment_weight": 0.25}
-_BY_DIRECTION = {
-    "use_cosine_sim": True,
-    "freeze_codebook": True,
-    "rotation_trick": False,
-    "commitment_weight": 0.25,
-}
+_BY_GRADIENT = {"learnable_codebook": True, "ema_update": False, "commitment_weight": 1.0}
+_BY_AVERAGE = {"decay": 0.99, "commitment_weight": 0.25}
+_BY_DIRECTION = {"use_cosine_sim": True, "freeze_codebook": True, "commitment_weight": 0.25}
 
 
 @dataclass(frozen=True)
@@ -56,134 +42,112 @@ class Pair:
     note: str = ""
 
 
-def pairs() -> dict[str, Callable[[int], Pair]]:
-    """By name of the method: builds both for codebooks of 2^bits codes."""
+class _Settings(NamedTuple):
+    """Options of ours, class and options of theirs, and what a pair has of the same names."""
+
+    ours: dict[str, Any]
+    module: str
+    theirs: dict[str, Any]
+    copies: int
+    note: str = ""
+
+
+def _settings(bits: int) -> dict[str, _Settings]:
+    """By name of the method, for codebooks of 2^bits codes."""
+    codes, levels = {"codebook_size": 2**bits}, {"levels": list(_LEVELS[bits])}
+    one, two = {"latent_channels": _CHANNELS}, {"groups": 2, "group_channels": _CHANNELS}
+    plain = {"dim": _CHANNELS, "rotation_trick": False, **codes}
+    lfq = codes | {"commitment_loss_weight": 0.25}
+    sphere = {"latent_channels": bits, "temperature": 0.01}
+    frozen = "its codes frozen"
+
+    def look_up(
+        trained: dict[str, Any], width: dict[str, int], *, shared: bool = True, note: str = ""
+    ) -> _Settings:
+        groups = width.get("groups", 1)
+        heads = {
+            "dim": groups * _CHANNELS,
+            "codebook_dim": _CHANNELS,
+            "heads": groups,
+            "separate_codebook_per_head": not shared,
+        }
+        ours = width | codes | {"commitment_weight": trained["commitment_weight"]}
+        return _Settings(ours, "VectorQuantize", plain | heads | trained, 4 * groups, note)
+
+    vq, ema_vq = look_up(_BY_GRADIENT, one), look_up(_BY_AVERAGE, one)
     return {
-        "vq": partial(_look_up, "vq", _BY_GRADIENT),
-        "ema_vq": _ema_vq,
-        "cosine_vq": partial(_look_up, "cosine_vq", _BY_DIRECTION, note="its codes frozen"),
-        "simvq": _simvq,
-        "product_vq": partial(_look_up, "product_vq", _BY_GRADIENT, groups=2, codebooks=2),
-        "gsq": partial(_look_up, "gsq", _BY_DIRECTION, groups=2, note="its codes frozen"),
-        "mgvq": partial(
-            _look_up,
-            "mgvq",
-            _BY_DIRECTION,
-            groups=2,
-            codebooks=2,
-            note="its codes frozen; ours counts",
+        "vq": vq,
+        "ema_vq": ema_vq._replace(ours=ema_vq.ours | {"revival_threshold": 0.0}),
+        "cosine_vq": look_up(_BY_DIRECTION, one, note=frozen),
+        "simvq": _Settings(one | codes, "SimVQ", plain, copies=1),
+        "product_vq": look_up(_BY_GRADIENT, two, shared=False),
+        "gsq": look_up(_BY_DIRECTION, two, note=frozen),
+        "mgvq": look_up(_BY_DIRECTION, two, shared=False, note=f"{frozen}; ours counts"),
+        "rvq": _Settings(
+            vq.ours | {"stages": 2, "shared": False},
+            "ResidualVQ",
+            plain | _BY_GRADIENT | {"num_quantizers": 2},
+            copies=8,
         ),
-        "rvq": _rvq,
-        "fsq": _fsq,
-        "rfsq": _rfsq,
-        "lfq": _lfq,
-        "grouped_lfq": _grouped_lfq,
-        "bsq": _bsq,
+        "fsq": _Settings(levels, "FSQ", levels, copies=0),
+        "rfsq": _Settings(
+            levels | {"stages": 2},
+            "ResidualFSQ",
+            levels | {"num_quantizers": 2},
+            copies=0,
+            note="its grid is another",
+        ),
+        "lfq": _Settings({"latent_channels": bits}, "LFQ", lfq, copies=9),
+        "grouped_lfq": _Settings(
+            {"groups": 2, "group_channels": bits}, "LFQ", lfq | {"num_codebooks": 2}, copies=18
+        ),
+        "bsq": _Settings(sphere, "LFQ", codes | {"spherical": True}, copies=9),
     }
 
 
-def _look_up(
-    name: str,
-    settings: Mapping[str, Any],
-    bits: int,
-    *,
-    groups: int = 1,
-    codebooks: int = 1,
-    note: str = "",
-    **options: Any,
-) -> Pair:
-    """Codebooks of both with the same codes; `codebooks` is 1 or one for each group."""
-    codes = torch.randn(codebooks, 2**bits, _CHANNELS)
-    if settings is _BY_DIRECTION:
-        codes = F.normalize(codes, dim=-1)
-    widths = {"groups": groups, "group_channels": _CHANNELS}
-    ours = build(
-        name,
-        codebook_size=2**bits,
-        commitment_weight=settings["commitment_weight"],
-        **(widths if groups > 1 else {"latent_channels": _CHANNELS}),
-        **options,
-    )
-    _load(ours, codes)
-    theirs = vector_quantize_pytorch().VectorQuantize(
-        dim=groups * _CHANNELS,
-        codebook_size=2**bits,
-        codebook_dim=_CHANNELS,
-        heads=groups,
-        separate_codebook_per_head=codebooks > 1,
-        **settings,
-    )
-    theirs._codebook.embed.data.copy_(codes)
-    return Pair(ours, theirs.train(), copies=4 * groups, note=note)
+METHODS = tuple(_settings(10))
 
 
-def _load(quantizer: Quantizer, codes: Float[Tensor, "k v d"]) -> None:
-    """Copies codes into every codebook of ours."""
-    state = quantizer.state_dict()
+def pair_of(name: str, bits: int, device: torch.device) -> Pair:
+    """Builds both for codebooks of 2^bits codes, always with the same weights.
+
+    Raises:
+        ImportError: the other library is not installed.
+    """
+    settings = _settings(bits)[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = getattr(vector_quantize_pytorch(), settings.module)(**settings.theirs)
+        ours = build(name, **settings.ours)
+        state = ours.state_dict()
+        if settings.module == "SimVQ":
+            state["core"] = theirs.frozen_codebook
+            state["projection.weight"] = theirs.code_transform.weight.detach()
+        elif settings.module in ("VectorQuantize", "ResidualVQ"):
+            state |= _codebooks(state, theirs)
+    ours.load_state_dict(state)
+    return Pair(
+        ours.to(device).train(),
+        theirs.to(device).train(),
+        settings.copies,
+        comparable=name != "rfsq",
+        updates=name == "ema_vq",
+        note=settings.note,
+    )
+
+
+def _codebooks(state: dict[str, torch.Tensor], theirs: Any) -> dict[str, torch.Tensor]:
+    """Draws codes, copies them into their codebooks and returns them for the state of ours."""
+    drawn = []
+    for layer in getattr(theirs, "layers", [theirs]):
+        codebook = layer._codebook
+        codes = torch.randn(codebook.embed.shape)
+        drawn.append(F.normalize(codes, dim=-1) if layer.use_cosine_sim else codes)
+        codebook.embed.data.copy_(drawn[-1])
+        codebook.embed_avg.copy_(drawn[-1])
     names = [name for name in state if name.endswith("codebook")]
-    parts = codes.view(len(names), *state[names[0]].shape)
-    quantizer.load_state_dict(state | dict(zip(names, parts, strict=True)))
-
-
-def _ema_vq(bits: int) -> Pair:
-    pair = _look_up("ema_vq", _BY_AVERAGE, bits, revival_threshold=0.0)
-    state = pair.ours.state_dict()
-    sums = {"cluster_sums": state["codebook"], "cluster_sizes": torch.ones(2**bits)}
-    pair.ours.load_state_dict(state | sums)
-    pair.theirs._codebook.embed_avg.copy_(state["codebook"])
-    return replace(pair, updates=True)
-
-
-def _simvq(bits: int) -> Pair:
-    theirs = vector_quantize_pytorch().SimVQ(
-        dim=_CHANNELS, codebook_size=2**bits, rotation_trick=False
-    )
-    ours = build("simvq", latent_channels=_CHANNELS, codebook_size=2**bits)
-    weight = theirs.code_transform.weight.detach()
-    ours.load_state_dict({"core": theirs.frozen_codebook, "projection.weight": weight})
-    return Pair(ours, theirs.train(), copies=1)
-
-
-def _rvq(bits: int) -> Pair:
-    codes = torch.randn(2, 2**bits, _CHANNELS)
-    sizes = {"codebook_size": 2**bits, "commitment_weight": 1.0}
-    ours = build("rvq", latent_channels=_CHANNELS, stages=2, shared=False, **sizes)
-    _load(ours, codes)
-    theirs = vector_quantize_pytorch().ResidualVQ(
-        dim=_CHANNELS, num_quantizers=2, codebook_size=2**bits, **_BY_GRADIENT
-    )
-    for layer, codebook in zip(theirs.layers, codes, strict=True):
-        layer._codebook.embed.data.copy_(codebook[None])
-    return Pair(ours, theirs.train(), copies=8)
-
-
-def _fsq(bits: int) -> Pair:
-    levels = _LEVELS[bits]
-    theirs = vector_quantize_pytorch().FSQ(list(levels))
-    return Pair(build("fsq", levels=levels), theirs.train(), copies=0)
-
-
-def _rfsq(bits: int) -> Pair:
-    levels = _LEVELS[bits]
-    theirs = vector_quantize_pytorch().ResidualFSQ(levels=list(levels), num_quantizers=2)
-    ours = build("rfsq", levels=levels, stages=2)
-    return Pair(ours, theirs.train(), copies=0, comparable=False, note="its grid is another")
-
-
-def _lfq(bits: int) -> Pair:
-    theirs = vector_quantize_pytorch().LFQ(codebook_size=2**bits, commitment_loss_weight=0.25)
-    return Pair(build("lfq", latent_channels=bits), theirs.train(), copies=9)
-
-
-def _grouped_lfq(bits: int) -> Pair:
-    theirs = vector_quantize_pytorch().LFQ(
-        codebook_size=2**bits, num_codebooks=2, commitment_loss_weight=0.25
-    )
-    ours = build("grouped_lfq", groups=2, group_channels=bits)
-    return Pair(ours, theirs.train(), copies=18)
-
-
-def _bsq(bits: int) -> Pair:
-    theirs = vector_quantize_pytorch().LFQ(codebook_size=2**bits, spherical=True)
-    ours = build("bsq", latent_channels=bits, temperature=0.01)
-    return Pair(ours, theirs.train(), copies=9)
+    parts = torch.cat(drawn).view(len(names), *state[names[0]].shape)
+    ours = dict(zip(names, parts, strict=True))
+    if "cluster_sums" in state:
+        ours |= {"cluster_sums": parts[0], "cluster_sizes": torch.ones_like(state["cluster_sizes"])}
+    return ours

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement
-from bench.speed.page import Call, Section, Target, duration, megabytes, say, times
+from bench.speed.comparison import Grid, Measurement, measure
+from bench.speed.page import Call, MakeCall, Section, Target, duration, megabytes, say, times
 from bench.speed.peers import OURS, PEER, vector_quantize_pytorch
 from bench.training.interrupt import StopRequest
 from quantizers.parts.entropy import bit_entropies
@@ -51,20 +52,19 @@ def section(grid: Grid[Size], device: torch.device, stop: StopRequest) -> Sectio
     latents = _SCALE * torch.randn(size.tokens, size.bits, generator=generator)
     latents = latents.to(device).requires_grad_()
     few = latents.detach()[: size.few].clone().requires_grad_()
-    contenders = {
-        OURS: Contender(lambda: lambda: _ours(latents)),
-        PEER: Contender(lambda: _their_call(size.bits, few)),
+    contenders: dict[str, MakeCall] = {
+        OURS: lambda: partial(_ours, latents),
+        PEER: lambda: _their_call(size.bits, few),
     }
     of_few = _ours(few)  # this call also compiles
-    measured = Comparison(
-        contenders, device, rounds=grid.rounds, seconds=grid.size_seconds, required=[OURS]
-    ).measure()
+    measured = measure(contenders, grid, device, required=[OURS])
+    ours, peer = measured[OURS], measured[PEER]
     exact = enumerated(few.detach())
-    errors = {OURS: _error(of_few, exact)}
-    if measured[PEER].results:
-        errors[PEER] = _error(measured[PEER].results[0], exact)
-    measured[OURS].wrong = int(errors[OURS] > _MAX_ERROR)
-    rows = [_row(name, cell, size, errors.get(name)) for name, cell in measured.items()]
+    error = _error(of_few, exact)
+    ours.wrong = int(error > _MAX_ERROR)
+    rows = [_row(OURS, ours, size.tokens) | {"error": f"{error:.1e}"}, _row(PEER, peer, size.few)]
+    if peer.results:
+        rows[1]["error"] = f"{_error(peer.results[0], exact):.1e}"
     text = _TEXT.format(bits=size.bits, peer=PEER, few=size.few)
     return Section("Exact entropies of LFQ", text, rows, targets(size, measured))
 
@@ -74,16 +74,12 @@ def targets(size: Size, measured: dict[str, Measurement]) -> list[Target]:
     ours, peer = measured[OURS], measured[PEER]
     seconds = ours.median if ours.right else math.inf
     faster = peer.median / size.few / (seconds / size.tokens) if peer.seconds else None
+    label, extra = str(size), "entropy: under 300 MB of extra memory"
     per_token = f"entropy: 100 times as fast a token as {PEER}"
     return [
-        Target.of("entropy: a second", {str(size): seconds}, duration, at_most=1.0),
-        Target.of(
-            "entropy: under 300 MB of extra memory",
-            {str(size): ours.extra_bytes},
-            megabytes,
-            at_most=300e6,
-        ),
-        Target.of(per_token, {str(size): faster}, times, at_least=100.0),
+        Target.of("entropy: a second", {label: seconds}, duration, at_most=1.0),
+        Target.of(extra, {label: ours.extra_bytes}, megabytes, at_most=300e6),
+        Target.of(per_token, {label: faster}, times, at_least=100.0),
     ]
 
 
@@ -129,13 +125,11 @@ def _error(entropies: Entropies, exact: Entropies) -> float:
     return max(abs(float(a) - float(b)) for a, b in zip(entropies, exact, strict=True))
 
 
-def _row(name: str, cell: Measurement, size: Size, error: float | None) -> dict[str, str]:
-    tokens = size.tokens if name == OURS else size.few
+def _row(name: str, cell: Measurement, tokens: int) -> dict[str, str]:
     return {
         "": name,
         "tokens": f"{tokens:,}",
         "time": duration(cell.median) if cell.seconds else cell.note,
         "extra memory": megabytes(cell.extra_bytes),
         "time per token": f"{1e6 * cell.median / tokens:,.0f} µs" if cell.seconds else "-",
-        "error": "-" if error is None else f"{error:.1e}",
     }

@@ -2,20 +2,19 @@
 
 import math
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from bench.command_line import UsageError
-from bench.speed.clock import peak_flops_per_second
-from bench.speed.comparison import Contender, Grid, Measurement
+from bench.speed.comparison import Grid
+from bench.speed.judge_time import pictures
+from bench.speed.meter import peak_flops_per_second
 from bench.speed.page import Call, Section, duration, say
-from bench.speed.steps import WARM_UP, Run, compare_steps, configuration, prepare
+from bench.speed.steps import WARM_UP, Run, compare_steps, configuration, prepare, usual_recipe
 from bench.training.compilation import check_compiler, compile_events
 from bench.training.flops import train_step_flops
 from bench.training.interrupt import StopRequest
@@ -77,25 +76,24 @@ def loader_section(
     with TemporaryDirectory() as folder:
         _write_jpeg_files(Path(folder))
         files = _run(device, *overrides, "data=folder", f"data.root={folder}")
-        loaders = {run.config.data.name: run, f"JPEG files of {_JPEG_SIDE} px": files}
         count = 2 * (WARM_UP + grid.rounds)
         others = {
-            name: Contender(partial(_read_call, loaded, count)) for name, loaded in loaders.items()
+            run.config.data.name: partial(_read_call, run, count),
+            f"JPEG files of {_JPEG_SIDE} px": partial(_read_call, files, count),
         }
         cells = compare_steps({"step": run}, grid, others=others, required=["step", *others])
-    rows = [_loader_row(name, cells, run.config.recipe.batch_size) for name in loaders]
-    return Section("Loader", _LOADER_TEXT.format(size=run.config.recipe.image_size), rows)
-
-
-def _loader_row(name: str, cells: Mapping[str, Measurement], images: int) -> dict[str, str]:
-    read, step = cells[name].median, cells["step"].median
-    return {
-        "data": name,
-        "loader, images/s": f"{images / read:,.0f}",
-        "step, images/s": f"{images / step:,.0f}",
-        "loader / step": f"{step / read:.1f}",
-        "processes that keep up": f"{math.ceil(read / step)}",
-    }
+    recipe, step = run.config.recipe, cells.pop("step").median
+    rows = [
+        {
+            "data": name,
+            "loader, images/s": f"{recipe.batch_size / cell.median:,.0f}",
+            "step, images/s": f"{recipe.batch_size / step:,.0f}",
+            "loader / step": f"{step / cell.median:.1f}",
+            "processes that keep up": f"{math.ceil(cell.median / step)}",
+        }
+        for name, cell in cells.items()
+    ]
+    return Section("Loader", _LOADER_TEXT.format(size=recipe.image_size), rows)
 
 
 def _read_call(run: Run, batches: int) -> Call:
@@ -105,20 +103,15 @@ def _read_call(run: Run, batches: int) -> Call:
 
 
 def _write_jpeg_files(folder: Path) -> None:
-    """Smooth random pictures with some noise, for training and for testing."""
-    generator = torch.Generator().manual_seed(0)
     for part, count in {"train": 64, "test": 2}.items():
         (folder / part).mkdir()
-        coarse = torch.rand(count, 3, 8, 8, generator=generator)
-        pictures = 255 * F.interpolate(coarse, size=_JPEG_SIDE, mode="bilinear")
-        pictures += 8 * torch.randn(pictures.shape, generator=generator)
-        for number, picture in enumerate(pictures.clamp(0, 255).byte().permute(0, 2, 3, 1)):
+        noisy = pictures(count, side=_JPEG_SIDE, coarse=8)[1]
+        for number, picture in enumerate(noisy.permute(0, 2, 3, 1)):
             Image.fromarray(picture.numpy()).save(folder / part / f"{number}.jpg", quality=90)
 
 
 def _run(device: torch.device, *overrides: str) -> Run:
-    recipe = "base" if device.type == "cuda" else "tiny"
-    return prepare(configuration("none", f"recipe={recipe}", *overrides), device)
+    return prepare(configuration("none", *usual_recipe(device), *overrides), device)
 
 
 def _can_compile(device: torch.device) -> bool:

@@ -1,16 +1,17 @@
 """Section "Judge": features, metrics of every image, distances and their jackknife."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bench.evaluate import Evaluation, choose_perceptual_metric, evaluate
+from bench.evaluate import choose_perceptual_metric, evaluate
 from bench.metrics import CodebookStatistics
 from bench.metrics.extractor import choose_extractor
-from bench.speed.comparison import Comparison, Contender, Grid
+from bench.speed.comparison import Grid, measure
 from bench.speed.page import Section, Target, duration, megabytes, say
 from bench.training.interrupt import StopRequest
 
@@ -26,26 +27,23 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
     """One evaluation."""
     (images,) = grid.sizes
     say(f"judge: {images:,} images of {_SIDE} px")
-    reference, reconstruction = _pictures(images)
+    reference, reconstruction = pictures(images, side=_SIDE, coarse=4)
     statistics = CodebookStatistics((1024,))
     statistics.add(torch.arange(images * 64).remainder(1024).view(images, 1, 8, 8))
     extractor, perceptual = choose_extractor("auto"), choose_perceptual_metric("auto")
 
-    def judge() -> Evaluation:
-        evaluation = evaluate(
-            reference,
-            reconstruction,
-            statistics.result(),
-            extractor=extractor,
-            perceptual=perceptual,
-            device=device,
-        )
-        if not all(map(math.isfinite, evaluation.metrics.values())):
-            raise ArithmeticError(f"the judge found {evaluation.metrics}")
-        return evaluation
-
-    contenders = {"judge": Contender(lambda: judge)}
-    cell = Comparison(contenders, device, rounds=0, required=["judge"]).measure()["judge"]
+    judge = partial(
+        evaluate,
+        reference,
+        reconstruction,
+        statistics.result(),
+        extractor=extractor,
+        perceptual=perceptual,
+        device=device,
+    )
+    cell = measure({"judge": lambda: judge}, grid, device, required=["judge"])["judge"]
+    if not all(map(math.isfinite, cell.results[0].metrics.values())):
+        raise ArithmeticError(f"the judge found {cell.results[0].metrics}")
     row = {
         "images": f"{images:,}",
         "time": duration(cell.median),
@@ -60,10 +58,12 @@ def section(grid: Grid[int], device: torch.device, stop: StopRequest) -> Section
     return Section("Judge", text, [row], [target])
 
 
-def _pictures(count: int) -> tuple[UInt8[Tensor, "n 3 s s"], UInt8[Tensor, "n 3 s s"]]:
-    """Smooth random images, and the same images with some noise."""
+def pictures(
+    count: int, *, side: int, coarse: int
+) -> tuple[UInt8[Tensor, "n 3 s s"], UInt8[Tensor, "n 3 s s"]]:
+    """Smooth random images from `coarse` pixels a side, and the same images with some noise."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 3, 4, 4, generator=generator)
-    smooth = F.interpolate(coarse, size=_SIDE, mode="bilinear") * 255
+    pixels = torch.rand(count, 3, coarse, coarse, generator=generator)
+    smooth = F.interpolate(pixels, size=side, mode="bilinear") * 255
     noisy = smooth + 8 * torch.randn(smooth.shape, generator=generator)
     return smooth.to(torch.uint8), noisy.clamp(0, 255).to(torch.uint8)

@@ -47,14 +47,13 @@ class Target:
         at_least: float | None = None,
         calls: Mapping[str, MakeCall] | None = None,
     ) -> "Target":
-        """Judges the worst of several values.
+        """Judges the worst of several values by one limit.
 
         Args:
             what: the target, with its number.
             values: by label; None where nothing was measured.
             text: writes a value.
-            at_most: limit of the largest value.
-            at_least: limit of the smallest value, where `at_most` is not given.
+            at_most, at_least: limit of the largest, or of the smallest value.
             calls: by the same labels, what a profile should show.
         """
         known = {label: value for label, value in values.items() if value is not None}
@@ -79,14 +78,7 @@ class Section:
 def markdown(
     sections: Sequence[Section], *, command: str, device: str, facts: Mapping[str, Any]
 ) -> str:
-    """The whole page.
-
-    Args:
-        sections: in their order.
-        command: what was typed.
-        device: name of the processor or GPU.
-        facts: machine, threads, versions.
-    """
+    """The whole page, with the command that was typed and facts on the machine."""
     targets = [
         {"target": target.what, "measured": target.measured, "": _VERDICTS[target.reached]}
         for section in sections

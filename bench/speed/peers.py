@@ -3,6 +3,7 @@
 Each gets what suits it best: numpy arrays without a copy, no check of its input, no gradient.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -51,14 +52,11 @@ def vector_quantize_pytorch() -> ModuleType:
 
 def versions() -> dict[str, str]:
     """Versions of the other libraries."""
-    return {package: _version(package) for package in _PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    found = dict.fromkeys(_PACKAGES, "not installed")
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _addmm(latents: Latents, codes: Codes) -> Call:
@@ -75,23 +73,14 @@ def _vector_quantize(latents: Latents, codes: Codes) -> Call:
     module = vector_quantize_pytorch().VectorQuantize(dim=channels, codebook_size=size)
     module = module.to(latents.device).eval()
     module.codebook = codes
-
-    def call() -> Tensor:
-        with torch.no_grad():
-            return module(latents[None])[1][0]
-
-    return call
+    return torch.no_grad()(lambda: module(latents[None])[1][0])
 
 
 def _scikit_learn(latents: Latents, codes: Codes) -> Call:
-    sklearn, metrics = import_module("sklearn"), import_module("sklearn.metrics")
+    import_module("sklearn").set_config(assume_finite=True)
+    search = import_module("sklearn.metrics").pairwise_distances_argmin
     x, y = latents.numpy(), codes.numpy()
-
-    def call() -> Tensor:
-        with sklearn.config_context(assume_finite=True):
-            return torch.from_numpy(metrics.pairwise_distances_argmin(x, y))
-
-    return call
+    return lambda: torch.from_numpy(search(x, y))
 
 
 def _faiss(latents: Latents, codes: Codes) -> Call:
@@ -103,9 +92,5 @@ def _faiss(latents: Latents, codes: Codes) -> Call:
 
 def _flash_kmeans(latents: Latents, codes: Codes) -> Call:
     assign = import_module("flash_kmeans.assign_euclid_triton").euclid_assign_triton
-
-    def call() -> Tensor:
-        squares = latents.square().sum(dim=1)
-        return assign(latents[None], codes[None], squares[None])[0].long()
-
-    return call
+    x, y = latents[None], codes[None]
+    return lambda: assign(x, y, x.square().sum(dim=2))[0].long()

@@ -12,9 +12,9 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from bench.speed.clock import peak_flops_per_second, synchronize, timed
 from bench.speed.comparison import LONG_SECONDS
-from bench.speed.page import Call, Section, Target, duration, say
+from bench.speed.meter import peak_flops_per_second, synchronize, timed
+from bench.speed.page import Call, MakeCall, Section, Target, duration, say
 from bench.training.flops import flop_counter
 
 _TEXT = """The call behind each target that was not reached, in torch's profiler: its time without
@@ -46,23 +46,20 @@ class Profile:
     shares: dict[str, float]
 
 
-def where_time_goes(targets: Sequence[Target], device: torch.device) -> Section | None:
-    """The section; None if no target with a call to show was missed."""
-    rows = []
-    peak = 0.0
-    for target in targets:
-        if target.reached is False and target.make_call:
-            say(f"profile: {target.what}")
-            peak = peak or peak_flops_per_second(device, torch.float32)
-            with torch.random.fork_rng():
-                rows.append(_row(target, profiled(target.make_call(), device), peak))
+def where_time_goes(sections: Sequence[Section], device: torch.device) -> list[Section]:
+    """The section; empty if no target with a call to show was missed."""
+    targets = [target for section in sections for target in section.targets]
+    missed = [(t, t.make_call) for t in targets if t.reached is False and t.make_call]
+    if not missed:
+        return []
+    peak = peak_flops_per_second(device, torch.float32)
     on_gpu = device.type == "cuda"
     text = _TEXT.format(
         kinds="kernels" if on_gpu else "operators",
         most=_MAX_LISTED,
         rest="the time between kernels" if on_gpu else "the time of Python and of other libraries",
     )
-    return Section("Where time goes", text, rows) if rows else None
+    return [Section("Where time goes", text, [_row(*call, device, peak) for call in missed])]
 
 
 def profiled(call: Call, device: torch.device) -> Profile:
@@ -91,7 +88,10 @@ def profiled(call: Call, device: torch.device) -> Profile:
     )
 
 
-def _row(target: Target, call: Profile, peak: float) -> dict[str, str]:
+def _row(target: Target, make_call: MakeCall, device: torch.device, peak: float) -> dict[str, str]:
+    say(f"profile: {target.what}")
+    with torch.random.fork_rng():
+        call = profiled(make_call(), device)
     largest = [
         f"`{name[:_MAX_NAME]}` x {call.counts[name]}: {share:.0%}"
         for name, share in list(call.shares.items())[:_MAX_LISTED]

@@ -27,11 +27,7 @@ def wrong_rows(
 ) -> list[int]:
     """Counts in each answer the rows with a code that is further than the nearest one known.
 
-    Args:
-        latents: the queries.
-        codes: the codebook.
-        answers: the indices that each search found.
-        spherical: compare directions.
+    An answer holds the indices that one search found; `spherical` compares directions.
     """
     latents, codes = latents.double(), codes.double()
     if spherical:

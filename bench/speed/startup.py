@@ -1,16 +1,14 @@
 """Section "Start-up": fresh processes that import this package or print the main command's help."""
 
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from functools import partial
 
 import torch
 
-from bench.speed.comparison import Comparison, Contender, Grid
+from bench.speed.comparison import Grid, measure
 from bench.speed.page import Section, Target, duration, say
 from bench.training.interrupt import StopRequest
 
@@ -19,7 +17,6 @@ quantizers` adds is timed inside a process that has imported torch: the differen
 processes would be lost in their noise."""
 
 GRIDS: dict[str, Grid[str]] = {"small": Grid((), rounds=3), "full": Grid((), rounds=9)}
-_COMMANDS = ("python -c 'import torch'", "python -m bench.run --help")
 _IMPORT = """
 import time
 import torch
@@ -27,25 +24,25 @@ started = time.perf_counter()
 import quantizers
 print(time.perf_counter() - started)
 """
+_ADDED = "`import quantizers`, after torch"
+_PROCESSES = {
+    "`python -c 'import torch'`": ("-c", "import torch"),
+    "`python -m bench.run --help`": ("-m", "bench.run", "--help"),
+    _ADDED: ("-c", _IMPORT),
+}
 
 
 def section(grid: Grid[str], device: torch.device, stop: StopRequest) -> Section:
     """The first call of each process compiles and is not counted."""
     say(f"startup: {grid.rounds} rounds of fresh processes")
     with tempfile.TemporaryDirectory() as bytecode:
-
-        def contender(*words: str) -> Contender:
-            return Contender(lambda: partial(run, bytecode, *words))
-
         contenders = {
-            **{f"`{command}`": contender(*shlex.split(command)[1:]) for command in _COMMANDS},
-            "`import quantizers`, after torch": replace(
-                contender("-c", _IMPORT), own_seconds=float
-            ),
+            name: partial(partial, run, bytecode, *words) for name, words in _PROCESSES.items()
         }
-        measured = Comparison(
-            contenders, torch.device("cpu"), grid.rounds, once=False, required=list(contenders)
-        ).measure()
+        measured = measure(
+            contenders, grid, torch.device("cpu"), once=False, required=list(contenders)
+        )
+    measured[_ADDED].seconds = [float(printed) for printed in measured[_ADDED].results[1:]]
     rows = [{"process": name, "time": duration(cell.median)} for name, cell in measured.items()]
     in_torch, in_help, added = (cell.median for cell in measured.values())
     targets = [

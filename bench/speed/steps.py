@@ -9,18 +9,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.conf.compose import compose
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig
 from bench.data import Batch, ImageSet, load_data, training_batches
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement
-from bench.speed.page import Call
+from bench.speed.comparison import Grid, Measurement, measure
+from bench.speed.page import Call, MakeCall
 from bench.training.interrupt import StopRequest
 from bench.training.networks import Modules, build_modules
 from bench.training.seeds import stream_seed
 from bench.training.trainer import Trainer
+from quantizers import Quantizer
 from quantizers.base import deferred_finite_checks
 
 WARM_UP = 2  # steps; the second is the first measured call
@@ -30,6 +32,11 @@ _RATE = 10.0  # bits per position; methods without it take their nearest
 def configuration(quantizer: str, *overrides: str) -> BenchConfig:
     """A run's configuration, as `bench.run` composes it; batches are read in this process."""
     return compose([f"quantizer={quantizer}", "data.workers=0", *overrides])
+
+
+def usual_recipe(device: torch.device) -> tuple[str, ...]:
+    """`base` on a GPU, `tiny` on a CPU, as overrides."""
+    return ("recipe=base",) if device.type == "cuda" else ("recipe=tiny",)
 
 
 def nearest_rate(name: str) -> float:
@@ -66,18 +73,6 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
-    def trainer(self, directory: Path) -> Trainer:
-        """A fresh trainer of the run."""
-        return Trainer(
-            self.config,
-            self.modules(),
-            self.images,
-            directory=directory,
-            device=self.device,
-            autocast=self.autocast,
-            name=self.point.name,
-        )
-
 
 def prepare(config: BenchConfig, device: torch.device) -> Run:
     """Resolves the operating point and opens the data."""
@@ -97,23 +92,15 @@ def compare_steps(
     runs: Mapping[str, Run],
     grid: Grid[Any],
     *,
-    others: Mapping[str, Contender] | None = None,
+    others: Mapping[str, MakeCall] | None = None,
     repeat: int = 1,
     required: Sequence[str] = (),
     stop: StopRequest | None = None,
 ) -> dict[str, Measurement]:
-    """Training steps of several runs in turns, all on the same batches.
+    """Training steps of several runs, and other contenders, in turns, all on the same batches.
 
-    The global random generators stay as they were. On CUDA the checks of the latents are deferred,
-    as in the trainer.
-
-    Args:
-        runs: by label.
-        grid: rounds and their seconds.
-        others: contenders that take turns with the steps.
-        repeat: steps timed together.
-        required: as in `Comparison`.
-        stop: ends the turns after a round.
+    `measure` explains `repeat`, `required` and `stop`. The global random generators stay as they
+    were. On CUDA the checks of the latents are deferred, as in the trainer.
     """
     first = next(iter(runs.values()))
     on_cuda = first.device.type == "cuda"
@@ -125,26 +112,34 @@ def compare_steps(
         deferred_finite_checks() if on_cuda else nullcontext(lambda: None) as check_latents,
     ):
         steps = {
-            label: Contender(functools.partial(step_call, run, batches, Path(folder) / str(number)))
+            label: functools.partial(step_call, run, batches, Path(folder) / str(number))
             for number, (label, run) in enumerate(runs.items())
         }
-        measured = Comparison(
-            {**steps, **(others or {})},
+        measured = measure(
+            steps | dict(others or {}),
+            grid,
             first.device,
-            rounds=grid.rounds,
-            seconds=grid.size_seconds,
             warm_up=WARM_UP - 1,
             repeat=repeat,
             once=False,
             required=required,
-        ).measure(stop)
+            stop=stop,
+        )
         check_latents()
     return measured
 
 
 def step_call(run: Run, batches: Sequence[Batch], directory: Path) -> Call:
     """One training step on batches read before, without log and checkpoint."""
-    trainer = run.trainer(directory)
+    trainer = Trainer(
+        run.config,
+        run.modules(),
+        run.images,
+        directory=directory,
+        device=run.device,
+        autocast=run.autocast,
+        name=run.point.name,
+    )
 
     def call() -> None:
         trainer.step_on(batches[trainer.step % len(batches)])
@@ -161,14 +156,22 @@ def quantizer_call(run: Run) -> Call:
     quantizer = autoencoder.bottleneck.quantizer.to(run.device).train()
     side = recipe.image_size // autoencoder.downsampling
     shape = (recipe.batch_size, quantizer.latent_channels, side, side)
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(shape, generator=generator).to(run.device).requires_grad_()
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(run.device)
+    return our_pass(quantizer, latents, latents.new_ones(()), update=True)
 
-    def call() -> None:
+
+def our_pass(quantizer: Quantizer, latents: Tensor, upstream: Tensor, *, update: bool) -> Call:
+    """Forward and backward with this gradient of what comes out, and `update` if asked."""
+    z = latents.clone().requires_grad_()
+
+    def call() -> Tensor:
         z.grad = None
         quantizer.zero_grad(set_to_none=True)
         output = quantizer(z)
-        sum(output.losses.values(), output.quantized.sum()).backward()
-        quantizer.update()
+        loss = (output.quantized * upstream).sum()
+        sum(output.losses.values(), loss).backward()
+        if update:
+            quantizer.update()
+        return output.indices.movedim(1, -1).flatten(0, -2)
 
     return call

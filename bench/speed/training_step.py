@@ -1,14 +1,13 @@
 """Sections "Training step": each quantizer over none, and the same in a larger recipe."""
 
-import functools
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 
 import torch
 
 from bench.command_line import UsageError
-from bench.speed.comparison import Grid, Measurement
+from bench.speed.comparison import Grid
 from bench.speed.page import Section, Target, duration, say, times
 from bench.speed.steps import (
     WARM_UP,
@@ -18,13 +17,14 @@ from bench.speed.steps import (
     nearest_rate,
     prepare,
     quantizer_call,
+    usual_recipe,
 )
 from bench.training.interrupt import StopRequest
 
-_TEXT = """Recipe `{recipe}`, batch of {batch}, the whole step of `bench.training.trainer`.
-`over none`: median over rounds of a quantizer's time divided by the time of `none` in the same
-round. The second `none` is a control: its difference from 1 is noise. {rounds} rounds after
-{warm_up} steps."""
+_TEXT = """Recipe `{recipe.name}`, batch of {recipe.batch_size}, the whole step of
+`bench.training.trainer`. `over none`: median over rounds of a quantizer's time divided by the time
+of `none` in the same round. The second `none` is a control: its difference from 1 is noise.
+{rounds} rounds after {warm_up} steps."""
 
 NONE, CONTROL = "none", "none, again"
 _MAX_CODES = 4096  # in a codebook of the methods that the target is for
@@ -38,6 +38,7 @@ LARGER_GRIDS: dict[str, Grid[int]] = {
     "small": Grid((), rounds=3, size_seconds=30.0),
     "full": Grid((), rounds=10, size_seconds=120.0),
 }
+# the next larger recipe, with a smaller batch, so that all trainers fit into memory
 LARGER = {
     "cpu": ("recipe=base", "recipe.batch_size=2"),
     "cuda": (
@@ -58,30 +59,35 @@ def section(
     stop: StopRequest,
     *,
     quantizers: Sequence[str],
+    larger: bool = False,
     overrides: Sequence[str] = (),
 ) -> Section:
-    """The whole section, with its target; the recipe is `base` on a GPU, `tiny` on a CPU."""
-    words = [f"recipe={'base' if device.type == 'cuda' else 'tiny'}", *overrides]
-    runs = runs_of(quantizers, grid, device, words)
-    page, ratios = _measure("Training step", runs, grid, stop)
-    return replace(page, targets=[target(runs, ratios, device)])
-
-
-def larger_section(
-    grid: Grid[int],
-    device: torch.device,
-    stop: StopRequest,
-    *,
-    quantizers: Sequence[str],
-    overrides: Sequence[str] = (),
-) -> Section:
-    """The next larger recipe for some quantizers: `paper` on a GPU, `base` on a CPU.
-
-    Its batch is smaller than the recipe's, so that all trainers fit into memory.
-    """
-    names = [name for name in quantizers if name in _AT_LARGER_SIZES]
-    runs = runs_of(names, grid, device, [*LARGER[device.type], *overrides])
-    return _measure("Training step of a larger recipe", runs, grid, stop)[0]
+    """The usual recipe, with a target; or the next larger recipe for some of the quantizers."""
+    title, recipe = "Training step", usual_recipe(device)
+    if larger:
+        title, recipe = f"{title} of a larger recipe", LARGER[device.type]
+        quantizers = [name for name in quantizers if name in _AT_LARGER_SIZES]
+    runs = runs_of(quantizers, grid, device, [*recipe, *overrides])
+    say(f"training: {len(runs)} trainers, up to {grid.rounds} rounds")
+    repeat = 10 if device.type == "cuda" else 1
+    cells = compare_steps(runs, grid, repeat=repeat, required=[NONE], stop=stop)
+    cells = {label: cell for label, cell in cells.items() if cell.seconds}
+    none = cells[NONE].seconds
+    ratios = {
+        label: statistics.median(a / b for a, b in zip(cell.seconds, none, strict=True))
+        for label, cell in cells.items()
+    }
+    rows = [
+        {
+            "quantizer": f"`{runs[label].point.name}`{', again' if label == CONTROL else ''}",
+            "operating point": runs[label].point.label,
+            "step": duration(cell.median),
+            "over none": f"{ratios[label]:.3f}",
+        }
+        for label, cell in cells.items()
+    ]
+    text = _TEXT.format(recipe=runs[NONE].config.recipe, warm_up=WARM_UP, rounds=len(none))
+    return Section(title, text, rows, () if larger else [target(runs, ratios, device)])
 
 
 def runs_of(
@@ -108,44 +114,13 @@ def runs_of(
 def target(runs: Mapping[str, Run], ratios: Mapping[str, float], device: torch.device) -> Target:
     """For all methods that compete, up to a size of the codebook."""
     limit, recipe = 1.05 if device.type == "cuda" else 1.1, runs[NONE].config.recipe.name
-    values = {
-        label: ratio
-        for label, ratio in ratios.items()
-        if runs[label].point.control is None and _codes(runs[label]) <= _MAX_CODES
-    }
+    values = {}
+    for label, ratio in ratios.items():
+        point = runs[label].point
+        with torch.random.fork_rng():
+            codes = max(point.build().codebook_sizes, default=0)
+        if point.control is None and codes <= _MAX_CODES:
+            values[label] = ratio
     what = f"{recipe} step: at most {limit:g} times that of none, V up to {_MAX_CODES:,}"
-    calls = {label: functools.partial(quantizer_call, runs[label]) for label in values}
+    calls = {label: partial(quantizer_call, runs[label]) for label in values}
     return Target.of(what, values, times, at_most=limit, calls=calls)
-
-
-def _measure(
-    title: str, runs: Mapping[str, Run], grid: Grid[int], stop: StopRequest
-) -> tuple[Section, dict[str, float]]:
-    """The section, and by label the time over that of `none`."""
-    say(f"training: {len(runs)} trainers, up to {grid.rounds} rounds")
-    repeat = 10 if runs[NONE].device.type == "cuda" else 1
-    cells = compare_steps(runs, grid, repeat=repeat, required=[NONE], stop=stop)
-    cells = {label: cell for label, cell in cells.items() if cell.seconds}
-    ratios = {label: _over(cell, cells[NONE]) for label, cell in cells.items()}
-    rows = [
-        {
-            "quantizer": f"`{runs[label].point.name}`{', again' if label == CONTROL else ''}",
-            "operating point": runs[label].point.label,
-            "step": duration(cell.median),
-            "over none": f"{ratios[label]:.3f}",
-        }
-        for label, cell in cells.items()
-    ]
-    recipe, rounds = runs[NONE].config.recipe, len(cells[NONE].seconds)
-    text = _TEXT.format(recipe=recipe.name, batch=recipe.batch_size, warm_up=WARM_UP, rounds=rounds)
-    return Section(title, text, rows), ratios
-
-
-def _over(cell: Measurement, none: Measurement) -> float:
-    return statistics.median(a / b for a, b in zip(cell.seconds, none.seconds, strict=True))
-
-
-def _codes(run: Run) -> int:
-    """In the largest codebook."""
-    with torch.random.fork_rng():
-        return max(run.point.build().codebook_sizes, default=0)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement, over_memory
-from bench.speed.counterparts import Pair, pairs
-from bench.speed.page import Call, Section, Target, duration, times
+from bench.speed.comparison import Grid, Measurement, check_memory, measure
+from bench.speed.counterparts import METHODS, Pair, pair_of
+from bench.speed.page import Call, MakeCall, Section, Target, duration, times
 from bench.speed.peers import OURS, PEER
+from bench.speed.steps import our_pass
 from bench.training.interrupt import StopRequest
 from quantizers import build
 
@@ -33,13 +34,10 @@ class Size(NamedTuple):
         return f"{self.name}, V=2^{self.bits}"
 
 
-def _sizes(*bits: int) -> list[Size]:
-    return [Size(number, name) for number in bits for name in pairs()]
-
-
+_SIZES = [Size(bits, name) for bits in (10, 13, 16) for name in METHODS]
 GRIDS = {
-    "small": Grid(_sizes(10, 13), rounds=9, size_seconds=1.0, seconds=60.0),
-    "full": Grid(_sizes(10, 13, 16), rounds=15, size_seconds=10.0, seconds=300.0),
+    "small": Grid(_SIZES[: 2 * len(METHODS)], rounds=9, size_seconds=1.0, seconds=60.0),
+    "full": Grid(_SIZES, rounds=15, size_seconds=10.0, seconds=300.0),
 }
 
 
@@ -50,7 +48,7 @@ def section(grid: Grid[Size], device: torch.device, stop: StopRequest) -> Sectio
     text = _TEXT.format(tokens=tokens, peer=PEER, floor=duration(_floor(grid, device)))
     try:
         for bits, name in grid.within("methods", stop):
-            pair = _pair(bits, name, device)
+            pair = pair_of(name, bits, device)
             measured = compare(pair, bits, grid, device)
             rows.append(_row(bits, name, pair, measured))
             if name in _TARGETED and bits >= 13:
@@ -68,18 +66,15 @@ def compare(
     pair: Pair, bits: int, grid: Grid[Size], device: torch.device
 ) -> dict[str, Measurement]:
     """Ours and theirs on the same latents, with the same gradient of what comes out."""
-    latents, upstream = _drawn(pair, device)
-    needed = pair.copies * _IMAGES * _SIDE**2 * 2**bits * 4
-    contenders = {
-        OURS: Contender(lambda: our_pass(pair, latents, upstream)),
-        PEER: Contender(
-            lambda: their_pass(pair.theirs, latents, upstream), lambda: over_memory(needed, device)
-        ),
-    }
+
+    def make_their_call() -> Call:
+        check_memory(pair.copies * _IMAGES * _SIDE**2 * 2**bits * 4, device)
+        return their_pass(pair.theirs, *_drawn(pair, device))
+
+    make_our_call = functools.partial(_make_call, pair, device)
+    contenders: dict[str, MakeCall] = {OURS: make_our_call, PEER: make_their_call}
     # the first call of a module builds, imports and compiles
-    return Comparison(
-        contenders, device, rounds=grid.rounds, seconds=grid.size_seconds, warm_up=1
-    ).measure()
+    return measure(contenders, grid, device, warm_up=1)
 
 
 def equal_tokens(pair: Pair, measured: dict[str, Measurement]) -> int | None:
@@ -95,23 +90,6 @@ def speedup(pair: Pair, measured: dict[str, Measurement]) -> float | None:
         return None
     equal = (equal_tokens(pair, measured) or 0) >= _EQUAL_SHARE * _IMAGES * _SIDE**2
     return measured[PEER].median / measured[OURS].median if equal else 0.0
-
-
-def our_pass(pair: Pair, latents: Tensor, upstream: Tensor) -> Call:
-    """Forward, backward and, where it belongs to the step, update."""
-    quantizer, z = pair.ours, latents.clone().requires_grad_()
-
-    def call() -> Tensor:
-        z.grad = None
-        quantizer.zero_grad(set_to_none=True)
-        output = quantizer(z)
-        loss = (output.quantized * upstream).sum()
-        sum(output.losses.values(), loss).backward()
-        if pair.updates:
-            quantizer.update()
-        return output.indices.movedim(1, -1).flatten(0, -2)
-
-    return call
 
 
 def their_pass(module: nn.Module, latents: Tensor, upstream: Tensor) -> Call:
@@ -130,15 +108,6 @@ def their_pass(module: nn.Module, latents: Tensor, upstream: Tensor) -> Call:
     return call
 
 
-def _pair(bits: int, name: str, device: torch.device) -> Pair:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        pair = pairs()[name](bits)
-    pair.ours.to(device).train()
-    pair.theirs.to(device)
-    return pair
-
-
 def _drawn(pair: Pair, device: torch.device) -> tuple[Tensor, Tensor]:
     """Latents, and the gradient of what comes out."""
     generator = torch.Generator().manual_seed(0)
@@ -151,13 +120,12 @@ def _floor(grid: Grid[Size], device: torch.device) -> float:
     """Seconds of a pass that quantizes nothing: the check of the latent, autograd and the sum."""
     none = build("none", latent_channels=8).train()
     make_call = functools.partial(_make_call, Pair(none, none, copies=0), device)
-    comparison = Comparison({"none": Contender(make_call)}, device, rounds=grid.rounds, seconds=1.0)
-    return comparison.measure()["none"].median
+    return measure({"none": make_call}, grid, device)["none"].median
 
 
 def _make_call(pair: Pair, device: torch.device) -> Call:
     """Our pass of a pair, as it is timed."""
-    return our_pass(pair, *_drawn(pair, device))
+    return our_pass(pair.ours, *_drawn(pair, device), update=pair.updates)
 
 
 def _row(bits: int, name: str, pair: Pair, measured: dict[str, Measurement]) -> dict[str, str]:
@@ -165,8 +133,7 @@ def _row(bits: int, name: str, pair: Pair, measured: dict[str, Measurement]) -> 
     return {
         "method": f"`{name}`",
         "V": f"{2**bits:,}",
-        "ours": str(ours),
-        PEER: str(theirs),
+        **{side: str(cell) for side, cell in measured.items()},
         "times faster": f"{theirs.median / ours.median:.1f}" if theirs.seconds else "-",
         "indices": "-" if equal is None else f"{equal:,} of {_IMAGES * _SIDE**2:,}",
         "note": pair.note,

@@ -27,11 +27,16 @@ def tiny(monkeypatch):
     monkeypatch.setitem(exact_entropies.GRIDS, "small", Grid(sizes, 1))
 
 
+def run(folder, sections: str) -> tuple[int, str]:
+    """The exit code and the page."""
+    code = main([f"sections={sections}", f"leaderboards={folder}", "device=cpu"])
+    return code, (folder / "speed.md").read_text(encoding="utf-8")
+
+
 def test_it_writes_a_page_of_the_chosen_sections_in_their_order(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bench.speed.profile.where_time_goes", lambda targets, device: None)
-    words = ["sections=entropy,search", f"leaderboards={tmp_path}", "device=cpu"]
-    assert main(words) == 0
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("bench.speed.profile.where_time_goes", lambda sections, device: [])
+    code, page = run(tmp_path, "entropy,search")
+    assert code == 0
     headings = re.findall("^## (.*)", page, re.MULTILINE)
     assert headings == ["Targets", "Nearest-code search", "Exact entropies of LFQ", "Machine"]
     assert "python -m bench.speed sections=entropy,search device=cpu" in page
@@ -48,8 +53,8 @@ def test_a_section_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatc
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(code_search, "section", broken)
-    assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 1
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    code, page = run(tmp_path, "search,entropy")
+    assert code == 1
     assert "## Search\n\nFailed: RuntimeError: no kernel" in page
     assert "## Exact entropies of LFQ" in page
     assert "search failed: RuntimeError: no kernel" in capsys.readouterr().err
@@ -62,8 +67,8 @@ def test_a_request_to_stop_keeps_what_there_is_and_begins_nothing(tmp_path, monk
 
     measured = code_search.section
     monkeypatch.setattr(code_search, "section", interrupted)
-    assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    code, page = run(tmp_path, "search,entropy")
+    assert code == 130
     assert "Left out for lack of time: the last 1 of 1 sizes." in page
     assert "entropies of LFQ" not in page
     assert f"written: {tmp_path / 'speed.md'}" in capsys.readouterr().out
@@ -77,8 +82,8 @@ def test_a_second_one_ends_at_once_and_the_page_holds_the_sections_before(
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(exact_entropies, "section", interrupted)
-    assert main(["sections=search,entropy", f"leaderboards={tmp_path}", "device=cpu"]) == 130
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    code, page = run(tmp_path, "search,entropy")
+    assert code == 130
     assert "## Nearest-code search" in page
     assert "stopped at once" in capsys.readouterr().err
 
@@ -94,8 +99,8 @@ def test_targets_that_are_missed_get_a_profile_of_their_call(tmp_path, monkeypat
         return Section("Search", "Text.", [], targets)
 
     monkeypatch.setattr(code_search, "section", missed)
-    assert main(["sections=search", f"leaderboards={tmp_path}", "device=cpu"]) == 0
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    code, page = run(tmp_path, "search")
+    assert code == 0
     profile = page[page.index("## Where time goes") : page.index("## Machine")]
     (row,) = [line for line in profile.splitlines() if line.startswith("| fast")]
     assert re.search(r"`aten::mm` x 1: \d+%", row)

@@ -5,35 +5,35 @@ import pytest
 import torch
 
 from bench.speed import comparison as module
-from bench.speed.comparison import Comparison, Contender, Grid, Measurement, over_memory
+from bench.speed.comparison import Grid, Measurement, RefusalError, check_memory, measure
 from bench.training.interrupt import StopRequest
 
 CPU = torch.device("cpu")
 
 
-def compare(rounds=3, seconds=10.0, **calls):
-    contenders = {name: Contender(lambda call=call: call) for name, call in calls.items()}
-    return Comparison(contenders, CPU, rounds, seconds)
+def compare(rounds=3, seconds=10.0, stop=None, **calls):
+    contenders = {name: lambda call=call: call for name, call in calls.items()}
+    return measure(contenders, Grid((), rounds, seconds), CPU, stop=stop)
 
 
 def test_calls_take_turns_after_a_first_call_of_each(monkeypatch):
     monkeypatch.setattr(module, "_SHORT_SECONDS", 0.0)
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    cells = compare(**calls).measure()
+    cells = compare(**calls)
     assert order == list("ab" + "ababab")
     assert [len(cell.seconds) for cell in cells.values()] == [3, 3]
 
 
 def test_a_short_call_is_made_twice_and_its_second_time_counts():
     pauses = iter([0.0, *[0.015, 0.0] * 3])
-    cell = compare(one=lambda: time.sleep(next(pauses))).measure()["one"]
+    cell = compare(one=lambda: time.sleep(next(pauses)))["one"]
     assert len(cell.seconds) == 3
     assert min(cell.seconds) < 0.015
 
 
 def test_after_three_rounds_none_begins_that_would_pass_the_budget():
-    cell = compare(100, 0.01, slow=lambda: time.sleep(0.05)).measure()["slow"]
+    cell = compare(100, 0.01, slow=lambda: time.sleep(0.05))["slow"]
     assert len(cell.seconds) == 3
     assert cell.median >= 0.05
 
@@ -41,7 +41,7 @@ def test_after_three_rounds_none_begins_that_would_pass_the_budget():
 def test_a_request_to_stop_ends_the_turns_after_a_round():
     stop = StopRequest()
     stop.requested = True
-    cell = compare(100, slow=lambda: time.sleep(0.03)).measure(stop)["slow"]
+    cell = compare(100, stop=stop, slow=lambda: time.sleep(0.03))["slow"]
     assert len(cell.seconds) == 1
 
 
@@ -49,8 +49,8 @@ def test_a_long_call_is_made_once_unless_it_must_take_turns(monkeypatch):
     monkeypatch.setattr(module, "LONG_SECONDS", 0.0)
     for once, expected in ((True, 1), (False, 4)):
         calls = []
-        contenders = {"long": Contender(lambda calls=calls: lambda: calls.append(time.sleep(0.03)))}
-        Comparison(contenders, CPU, rounds=3, once=once).measure()
+        contenders = {"long": lambda calls=calls: lambda: calls.append(time.sleep(0.03))}
+        measure(contenders, Grid((), 3), CPU, once=once)
         assert len(calls) == expected
 
 
@@ -62,12 +62,12 @@ def test_what_is_not_installed_refused_or_broken_is_noted_and_the_others_go_on(c
         raise RuntimeError("no kernel")
 
     contenders = {
-        "missing": Contender(missing),
-        "refused": Contender(lambda: pytest.fail("prepared"), lambda: "needs 77 GB"),
-        "broken": Contender(lambda: broken),
-        "right": Contender(lambda: lambda: 7),
+        "missing": missing,
+        "refused": lambda: check_memory(77 * 10**9, CPU),
+        "broken": lambda: broken,
+        "right": lambda: lambda: 7,
     }
-    cells = Comparison(contenders, CPU, rounds=1).measure()
+    cells = measure(contenders, Grid((), 1), CPU)
     assert [str(cell) for cell in list(cells.values())[:3]] == [
         *("not installed", "needs 77 GB", "failed"),
     ]
@@ -75,18 +75,14 @@ def test_what_is_not_installed_refused_or_broken_is_noted_and_the_others_go_on(c
     assert cells["right"].results == [7, 7]
     assert "broken failed: RuntimeError: no kernel" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="no kernel"):
-        Comparison(contenders, CPU, rounds=1, required=["broken"]).measure()
-
-
-def test_a_call_may_time_itself():
-    contender = Contender(lambda: lambda: "0.5", own_seconds=float)
-    assert Comparison({"own": contender}, CPU, rounds=2).measure()["own"].median == 0.5
+        measure(contenders, Grid((), 1), CPU, required=["broken"])
 
 
 def test_what_needs_more_than_the_free_memory_is_refused(monkeypatch):
     monkeypatch.setattr(module, "memory_limit", lambda device: 10**9)
-    assert over_memory(10**9, CPU) == ""
-    assert over_memory(77 * 10**9, CPU) == "needs 77 GB"
+    check_memory(10**9, CPU)
+    with pytest.raises(RefusalError, match="needs 77 GB"):
+        check_memory(77 * 10**9, CPU)
 
 
 def test_a_measurement_without_time_or_with_wrong_rows_loses():

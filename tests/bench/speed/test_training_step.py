@@ -39,8 +39,8 @@ def test_every_quantizer_has_a_ratio_to_none_and_none_has_one(words):
 def test_the_larger_recipe_is_measured_for_few_quantizers_and_has_no_target(words, monkeypatch):
     monkeypatch.setitem(training_step.LARGER, "cpu", ("recipe=smoke", "recipe.batch_size=3"))
     words = [word for word in words if "batch_size" not in word]
-    page = training_step.larger_section(
-        ONE_ROUND, CPU, STOP, quantizers=["bsq", "fsq"], overrides=words
+    page = training_step.section(
+        ONE_ROUND, CPU, STOP, quantizers=["bsq", "fsq"], larger=True, overrides=words
     )
     assert quantizers(page) == ["`none`", "`none`, again", "`fsq`"]
     assert "batch of 3," in page.text
@@ -74,13 +74,13 @@ def test_a_method_without_ten_bits_takes_its_nearest():
 
 def test_two_runs_do_the_trainer_s_steps_on_the_same_batches(words, tmp_path, monkeypatch):
     trainers = []
-    original = steps.Run.trainer
+    original = steps.Trainer
 
-    def recorded(run, directory):
-        trainers.append(original(run, directory))
+    def recorded(*arguments, **options):
+        trainers.append(original(*arguments, **options))
         return trainers[-1]
 
-    monkeypatch.setattr(steps.Run, "trainer", recorded)
+    monkeypatch.setattr(steps, "Trainer", recorded)
     run = prepare(configuration("vq", "recipe=smoke", *words), CPU)
     state = torch.get_rng_state()
     with torch.random.fork_rng():

@@ -5,9 +5,10 @@ import torch
 
 from bench.speed import comparison, exact_entropies, whole_quantizers
 from bench.speed.comparison import Grid, Measurement
-from bench.speed.counterparts import pairs
+from bench.speed.counterparts import METHODS, pair_of
 from bench.speed.exact_entropies import enumerated
 from bench.speed.peers import OURS, PEER
+from bench.speed.steps import our_pass
 from bench.speed.whole_quantizers import Size
 from bench.training.interrupt import StopRequest
 
@@ -25,11 +26,11 @@ def grid(*sizes: Size) -> Grid[Size]:
 
 
 def compare(name: str, bits: int = 10):
-    pair = pairs()[name](bits)
+    pair = pair_of(name, bits, CPU)
     return pair, whole_quantizers.compare(pair, bits, grid(), CPU)
 
 
-@pytest.mark.parametrize("name", pairs())
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_and_its_counterpart_find_the_same_indices(name):
     pair, measured = compare(name)
     equal = whole_quantizers.equal_tokens(pair, measured)
@@ -43,9 +44,9 @@ def test_a_method_and_its_counterpart_find_the_same_indices(name):
 
 @pytest.mark.parametrize("name", ["vq", "product_vq", "rvq", "simvq"])
 def test_codebooks_trained_by_gradient_get_one_on_both_sides(name):
-    pair = pairs()[name](10)
+    pair = pair_of(name, 10, CPU)
     latents = torch.randn(2, pair.ours.latent_channels, 8, 8)
-    whole_quantizers.our_pass(pair, latents, torch.ones_like(latents))()
+    our_pass(pair.ours, latents, torch.ones_like(latents), update=False)()
     whole_quantizers.their_pass(pair.theirs, latents, torch.ones_like(latents))()
     for module in (pair.ours, pair.theirs):
         assert all(parameter.grad is not None for parameter in module.parameters())

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.speed import clock
-from bench.speed.clock import peak_flops_per_second, timed
-from bench.speed.memory import _PROCESS, memory_limit, with_extra_peak
+from bench.speed import meter
+from bench.speed.meter import PROC, memory_limit, peak_flops_per_second, timed, with_extra_peak
 
 CPU = torch.device("cpu")
 MEGABYTE = 1_000_000
@@ -25,13 +24,13 @@ def test_repeated_calls_give_their_mean():
 
 
 def test_the_peak_of_a_product_is_positive_and_below_any_processor(monkeypatch):
-    monkeypatch.setitem(clock._PEAK_SIZE, "cpu", 256)
-    monkeypatch.setitem(clock._PEAK_BATCH, "cpu", 1)
+    monkeypatch.setitem(meter._PEAK_SIZE, "cpu", 256)
+    monkeypatch.setitem(meter._PEAK_BATCH, "cpu", 1)
     assert 1e6 < peak_flops_per_second(CPU, torch.float32) < 1e15
 
 
 linux = pytest.mark.skipif(
-    not (_PROCESS / "clear_refs").exists(), reason="only Linux has a high-water mark"
+    not (PROC / "self/clear_refs").exists(), reason="only Linux has a high-water mark"
 )
 
 
