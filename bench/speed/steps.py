@@ -15,7 +15,8 @@ from bench.conf.compose import compose
 from bench.conf.methods import node, rates
 from bench.conf.operating_point import OperatingPoint, resolve
 from bench.conf.schema import BenchConfig
-from bench.data import Batch, ImageSet, load_data, training_batches
+from bench.data import Batch, ImageSet, training_batches
+from bench.jobs.prepare import images_of
 from bench.speed.comparison import Grid, Measurement, measure
 from bench.speed.page import Call, MakeCall
 from bench.training.interrupt import StopRequest
@@ -76,16 +77,8 @@ class Run:
 
 def prepare(config: BenchConfig, device: torch.device) -> Run:
     """Resolves the operating point and opens the data."""
-    with torch.random.fork_rng():  # `resolve` builds a quantizer
-        point = resolve(config.quantizer, config.rate)
-    images = _images(config.data.name, config.recipe.image_size, config.data.root)
-    return Run(config, point, images, device)
-
-
-@functools.lru_cache(maxsize=1)
-def _images(name: str, image_size: int, root: str | None) -> ImageSet:
-    """All runs of a section share one data set in memory."""
-    return load_data(name, image_size=image_size, root=root).train
+    point = resolve(config.quantizer, config.rate)
+    return Run(config, point, images_of(config).train, device)
 
 
 def compare_steps(
