@@ -81,15 +81,7 @@ def record(name: str = "gsq", seed: int = 0, psnr: float = 25.0, **changes: Any)
         "tuning": {"ruleset": "default", "trials": 0},
         "parameters": {"encoder": 1000, "decoder": 2000, "quantizer": 300},
         "timing": {"ms_per_step": 100.0},
-        "hashes": {
-            "frame_at_step_0": f"frame{seed}",
-            "discriminator_at_step_0": f"discriminator{seed}",
-            "batches": f"batches{seed}",
-            "test_images": "images",
-            "extractor": "extractor",
-            "perceptual_loss": "loss",
-            "perceptual_metric": "metric",
-        },
+        "hashes": _hashes(seed),
         "environment": {"device": "cpu x"},
         "git": {"commit": "abc"},
         "config": {
@@ -100,6 +92,29 @@ def record(name: str = "gsq", seed: int = 0, psnr: float = 25.0, **changes: Any)
         "command": f"python -m bench.run quantizer={name} seed={seed}",
     }
     return Record(**(facts | changes))
+
+
+def seeds(name: str, *values: float, **changes: Any) -> list[Record]:
+    """Runs of one method with seeds 0, 1, ... and these values of PSNR."""
+    return [record(name, seed, value, **changes) for seed, value in enumerate(values)]
+
+
+def cells(text: str, name: str) -> list[str]:
+    """The cells of a method's row in a page."""
+    row = next(line for line in text.splitlines() if f"| {name} " in line)
+    return [cell.strip() for cell in row.split("|")]
+
+
+def _hashes(seed: int) -> dict[str, str]:
+    return {
+        "frame_at_step_0": f"frame{seed}",
+        "discriminator_at_step_0": f"discriminator{seed}",
+        "batches": f"batches{seed}",
+        "test_images": "images",
+        "extractor": "extractor",
+        "perceptual_loss": "loss",
+        "perceptual_metric": "metric",
+    }
 
 
 def tuning_trial(number: int, psnr: float, weight: float, **changes: Any) -> Record:

@@ -35,6 +35,7 @@ OWN_TESTS = {
     "base": ("contract/test_registry.py", "contract/test_finite_checks.py", *LAWS),
     "parts/bits": ("test_lfq.py", "test_bsq.py", "test_grouped_lfq.py"),
     "parts/groups": ("test_product_vq.py", "test_mgvq.py"),
+    "fsq": ("test_fsq.py", "test_fsq_symmetric.py", "contract/test_relations.py"),
     "gsq": (
         "test_gsq.py",
         "test_gsq_codebook.py",
