@@ -45,7 +45,7 @@ OWN_TESTS = {
     "parts/kmeans": ("parts/test_kmeans.py", "processes/test_processes.py"),
     "lfq": ("test_lfq.py", "processes/test_processes.py"),
     "parts/losses": ("parts/test_losses.py",),
-    "nearest/search": ("nearest/test_search.py",),
+    "nearest/search": ("nearest/test_search.py", "nearest/test_search_errors.py"),
     "nearest/two_passes": ("nearest/test_two_passes.py", "nearest/test_search.py"),
     "nearest/chunks": (
         *(

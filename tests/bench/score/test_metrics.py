@@ -46,11 +46,9 @@ def test_scores_equal_those_of_a_run(small):
     )
     scored = score(images, noisy, extractor="scattering", perceptual="lpips_rand")
     kernel = "kid_scattering_v2"  # summed in another order
-    for ours, theirs in (
-        (scored.metrics, expected.metrics),
-        (scored.leave_group_out, expected.leave_group_out),
-    ):
-        assert ours.pop(kernel) == pytest.approx(theirs.pop(kernel), rel=1e-9)
+    for part in ("metrics", "leave_group_out"):
+        ours, theirs = (getattr(result, part).pop(kernel) for result in (scored, expected))
+        assert ours == pytest.approx(theirs, rel=1e-9)
     assert scored == expected
 
 
