@@ -41,12 +41,12 @@ def no_process_is_left_of(group: int) -> bool:
 
 
 def test_a_job_that_dies_is_one_line_and_the_others_run(bench, tmp_path, monkeypatch, capsys):
-    def dying(task, cfg, command):
+    def dying(settle, run_job, cfg, command):
         if cfg.quantizer.name == "vq":
             raise ProcessDiedError("its process was ended by signal 9 (SIGKILL)")
-        return task(cfg, command)
+        return settle(run_job, cfg, command)
 
-    monkeypatch.setattr("bench.run.run_in_fresh_process", dying)
+    monkeypatch.setattr("bench.jobs.launch.run_in_fresh_process", dying)
     assert bench("quantizer=fsq,vq,lfq") == 1
     records, _ = read_records(tmp_path / "leaderboards" / "records")
     assert {record.quantizer["name"] for record in records} == {"fsq", "lfq"}

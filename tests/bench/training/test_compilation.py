@@ -160,7 +160,7 @@ def test_a_table_of_compiled_runs_has_a_name_and_a_line_of_its_own():
         [text for name, text in pages.items() if name.startswith(f"tiny-photos-10bit-S-{kind}")]
         for kind in ("cpu", "compiled")
     )
-    assert "without compilation, which took 41 s of a run" in page
+    assert "excludes compilation, which took 41 s per run" in page
     assert ", cpu, compiled" in page
     assert "compil" not in eager
 
