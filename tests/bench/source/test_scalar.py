@@ -107,7 +107,11 @@ def test_two_levels_find_two_clusters():
     assert lloyd_max(two_gaussians(3.0, 0.5), 2) == pytest.approx(0.25, rel=1e-3)
 
 
-@pytest.mark.parametrize("density", [gaussian(), uniform(), sphere_coordinate(2)], ids=str)
+@pytest.mark.parametrize(
+    "density",
+    [gaussian(), uniform(), sphere_coordinate(2)],
+    ids=["gaussian", "uniform", "sphere"],
+)
 def test_densities_have_unit_variance_and_their_entropy_is_below_a_gaussians(density):
     assert density.variance == pytest.approx(1, rel=1e-6)
     assert density.entropy() <= 0.5 * math.log(2 * math.pi * math.e) + 1e-6
