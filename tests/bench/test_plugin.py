@@ -85,7 +85,8 @@ TYPOS = {
 def test_a_mistyped_name_or_option_of_a_part_shows_the_known_ones(tmp_path):
     """All in one process of their own, since a plugin's parts stay registered."""
     code = (
-        "import sys; from bench.run import main; "
+        "import sys; from bench.jobs import launch; from bench.run import main; "
+        "launch.run_in_fresh_process = lambda task, *arguments: task(*arguments); "
         "codes = [main([*sys.argv[2:], typed]) for typed in sys.argv[1].split()]; "
         "sys.exit(0 if set(codes) <= {1, 2} else 3)"
     )

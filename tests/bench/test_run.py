@@ -46,10 +46,10 @@ def unrefused(rows: list[tuple[str, int, str]]) -> set[tuple[str, int]]:
 
 
 def test_a_list_of_quantizers_and_seeds_is_one_table(bench, results, capsys):
-    assert bench("quantizer=gsq,fsq,none", "seed=0,1") == 0
+    assert bench("quantizer=fsq,none", "seed=0,1") == 0
     rows, table = results()
-    assert unrefused(rows) == {(n, s) for n in ("gsq", "fsq", "none") for s in (0, 1)}
-    assert table.count("\n| ") >= 3
+    assert unrefused(rows) == {(n, s) for n in ("fsq", "none") for s in (0, 1)}
+    assert table.count("\n| ") >= 2
     assert "fsq" in capsys.readouterr().out
 
 
