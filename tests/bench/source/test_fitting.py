@@ -89,19 +89,28 @@ def test_a_broken_quantizer_shows(name, fault, monkeypatch):
     assert gap(run("broken")) > gap(run(name)) + 2
 
 
+@pytest.mark.parametrize(
+    ("source", "dimension"),
+    [("gaussian", 2), pytest.param("sphere", 8, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", available())
-def test_no_method_beats_shannon_at_the_rate_of_its_code(name):
+def test_no_method_beats_shannon_at_the_rate_of_its_code(name, source, dimension):
     """A theorem, so it holds however short the training."""
-    lowest = min(rates(node(name)))
-    for source, dimension in (("gaussian", 2), ("sphere", 8)):
-        row = run(name, source, dimension, rate=lowest, steps=3)
-        assert row.coded_rate <= row.nominal_rate
-        if math.isfinite(row.coded_rate):
-            assert row.gap_db(row.coded_rate) > -SAMPLING_ERROR_DB
+    row = run(name, source, dimension, rate=min(rates(node(name))), steps=3)
+    assert row.coded_rate <= row.nominal_rate
+    if math.isfinite(row.coded_rate):
+        assert row.gap_db(row.coded_rate) > -SAMPLING_ERROR_DB
 
 
-@pytest.mark.parametrize("name", ["vq", "ema_vq"])
-@pytest.mark.parametrize(("codes", "best_db"), [(4, 1.62), (16, 2.3)])
+@pytest.mark.parametrize(
+    ("name", "codes", "best_db"),
+    [
+        ("vq", 4, 1.62),
+        ("ema_vq", 16, 2.3),
+        pytest.param("vq", 16, 2.3, marks=pytest.mark.slow),
+        pytest.param("ema_vq", 4, 1.62, marks=pytest.mark.slow),
+    ],
+)
 def test_a_trained_codebook_comes_close_to_the_best_that_is_known(name, codes, best_db):
     """Four codes in the plane do no better than two Lloyd-Max quantizers, sixteen codes do."""
     row = run(name, rate=math.log2(codes), codebook_size=codes, steps=400)
