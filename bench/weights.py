@@ -21,14 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         _run,
         help=__doc__,
-        defaults={"only": "", "download": "false"},
+        defaults={"check": "false", "only": "", "download": "false"},
         arguments=arguments,
-        takes=lambda word: word == "check",
     )
 
 
 def _run(options: Options) -> int:
-    check, download = bool(options.others), options.switch("download")
+    check, download = options.switch("check"), options.switch("download")
     if download and not check:
         raise UsageError("download=true goes with check; type check download=true")
     only = options["only"].lower()
