@@ -85,16 +85,8 @@ class Registry(Generic[Part]):
         """Makes a part.
 
         Raises:
-            ValueError: as `check`, or the part refuses a value.
-        """
-        self.check(name, options)
-        return self.lookup(name)(**options)
-
-    def check(self, name: str, options: Mapping[str, Any]) -> None:
-        """Checks options against the signature of a part.
-
-        Raises:
-            ValueError: unknown name or option, or a required option is missing.
+            ValueError: unknown name or option, a required option is missing, or the part refuses a
+                value.
         """
         factory, known = self.lookup(name), self.options(name)
         parameters = inspect.signature(factory).parameters.values()
@@ -105,6 +97,7 @@ class Registry(Generic[Part]):
         missing = [key for key in required if key not in options]
         if missing:
             raise ValueError(f"{self.kind} {name} needs {', '.join(missing)}")
+        return factory(**options)
 
 
 _QUANTIZERS: Registry[Quantizer] = Registry("quantizer")
